@@ -1,0 +1,1 @@
+"""The one Transformer, in plain PyTorch."""

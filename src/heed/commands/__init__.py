@@ -1,0 +1,1 @@
+"""One thin file a verb; the only room that knows Hydra."""

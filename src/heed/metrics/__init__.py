@@ -1,0 +1,1 @@
+"""Scores as torchmetrics, thin over the field's own scorers."""
