@@ -1,0 +1,225 @@
+"""What every task shares: summed losses, exact gradient means, evaluation, predictions.
+
+A task says what its loss is, what it predicts and how that is scored. This class turns it into a
+LightningModule whose numbers do not depend on how the work was cut up: a loss is a sum and a
+count, gradients are divided by the count of the whole step (over accumulation and processes), and
+every example is scored once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from heed.heads.loss import Loss
+from heed.metrics.mean_loss import MeanLoss
+
+Stage = Literal["val", "test"]
+Prediction = dict[str, Any]
+
+
+class Task(pl.LightningModule):
+    """A LightningModule with a task's loss, predictions and scores.
+
+    A task overrides `loss`, `predict_batch`, `new_scores` and `update_scores`.
+
+    Args:
+        optimizer: Makes the optimizer of this module.
+        scheduler: Makes the learning-rate schedule from the optimizer and `total_steps`.
+        monitor: The validation score that selects checkpoints, for instance "val/bleu".
+        mode: Whether that score is better when larger ("max") or smaller ("min").
+        n_samples: How many predictions of each validation are kept to be looked at.
+    """
+
+    def __init__(
+        self,
+        *,
+        optimizer: Callable[[nn.Module], Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        monitor: str,
+        mode: Literal["max", "min"],
+        n_samples: int = 8,
+    ) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.monitor = monitor
+        self.mode = mode
+        self.n_samples = n_samples
+        self.samples: list[Prediction] = []
+        self.predictions: list[tuple[int, Prediction]] = []
+        self.gradient_norm: Tensor | None = None
+        self._step_count: Tensor | None = None  # what the gradients in flight are sums over
+        self._logged_sum: Tensor | None = None  # loss since the last log line
+        self._logged_count: Tensor | None = None
+        self.eval_losses = nn.ModuleDict({"val": MeanLoss(), "test": MeanLoss()})
+        self.eval_scores = nn.ModuleDict()  # filled by `add_scores`, once the task knows its own
+
+    # What a task says ---------------------------------------------------------------------------
+
+    def loss(self, batch: Any) -> Loss:
+        """The loss of a batch as a sum over what is counted (tokens, examples) and that count."""
+        raise AssertionError("a task defines its loss")  # pragma: no cover
+
+    def predict_batch(self, batch: Any, *, stage: Stage | Literal["predict"]) -> list[Prediction]:
+        """One prediction for each example of the batch (`batch.examples`), in their order."""
+        raise AssertionError("a task defines its predictions")  # pragma: no cover
+
+    def new_scores(self) -> nn.Module:
+        """The torchmetrics Metric that `update_scores` feeds; `compute()` gives name -> score."""
+        raise AssertionError("a task defines its scores")  # pragma: no cover
+
+    def update_scores(
+        self, scores: Any, predictions: list[Prediction], records: list[dict[str, Any]]
+    ) -> None:
+        """Feed the predictions of a batch, and the records they are for, to the scores."""
+        raise AssertionError("a task defines its scores")  # pragma: no cover
+
+    def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
+        """A row of the table of samples: short strings by column."""
+        return {"prediction": str(prediction["prediction"])}
+
+    def derived_scores(self, loss: float) -> dict[str, float]:
+        """Further scores that follow from the mean loss, such as a perplexity."""
+        return {}
+
+    # Training -----------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The summed loss; `on_before_optimizer_step` turns its gradients into means."""
+        loss = self.loss(batch)
+        count = loss.count.detach()
+        total = loss.sum.detach()
+        self._step_count = count if self._step_count is None else self._step_count + count
+        self._logged_sum = total if self._logged_sum is None else self._logged_sum + total
+        self._logged_count = count if self._logged_count is None else self._logged_count + count
+        return loss.sum
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the summed gradients by the count of the whole step.
+
+        Lightning has divided by `accumulate_grad_batches` and data parallelism by the number of
+        processes; both are undone here, so that one process with one large batch and many with
+        small ones take the same step.
+        """
+        assert self._step_count is not None
+        count = self._step_count.to(torch.float32)
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(count)
+        factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)
+        self._step_count = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, and keep the norm (before clipping) for the log."""
+        logs_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        if gradient_clip_val is None and not logs_now:
+            return
+        if gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        self.gradient_norm = nn.utils.clip_grad_norm_(
+            self.parameters(), math.inf if gradient_clip_val is None else gradient_clip_val
+        )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the mean loss since the last log line, every `log_every_n_steps` optimizer steps."""
+        stepped = self._step_count is None
+        if not stepped or self.global_step % self.trainer.log_every_n_steps != 0:
+            return
+        assert self._logged_sum is not None and self._logged_count is not None
+        sums = torch.stack([self._logged_sum.float(), self._logged_count.float()])
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(sums)
+        self._logged_sum = self._logged_count = None
+        self.log("train/loss", sums[0] / sums[1], prog_bar=True)
+        optimizer = self.optimizers()
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
+        if self.gradient_norm is not None:
+            self.log("train/gradient_norm", self.gradient_norm)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the task's parameters, and the schedule stepped once a step."""
+        optimizer = self.make_optimizer(self)
+        total_steps = self.trainer.estimated_stepping_batches
+        scheduler = self.make_scheduler(
+            optimizer, total_steps=None if math.isinf(total_steps) else int(total_steps)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    # Evaluation ---------------------------------------------------------------------------------
+
+    def add_scores(self) -> None:
+        """Make the scores of both stages; called once by a task that can make them."""
+        self.eval_scores = nn.ModuleDict({"val": self.new_scores(), "test": self.new_scores()})
+
+    def _evaluate(self, batch: Any, stage: Stage) -> None:
+        loss = self.loss(batch)
+        self.eval_losses[stage].update(loss.sum, loss.count)
+        predictions = self.predict_batch(batch, stage=stage)
+        indices = [index for index, _ in batch.examples]
+        records = [record for _, record in batch.examples]
+        self.update_scores(self.eval_scores[stage], predictions, records)
+        if len(self.samples) < self.n_samples:
+            rows = zip(predictions, records, strict=True)
+            self.samples += [self.describe_sample(p, r) for p, r in rows]
+            del self.samples[self.n_samples :]
+        if stage == "test":
+            self.predictions += zip(indices, predictions, strict=True)
+
+    def _finish(self, stage: Stage) -> None:
+        loss = float(self.eval_losses[stage].compute())
+        scores = {"loss": loss, **self.derived_scores(loss), **self.eval_scores[stage].compute()}
+        on_bar = {self.monitor.removeprefix("val/"), "loss"}
+        for name, score in scores.items():
+            self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar)
+        self.eval_losses[stage].reset()
+        self.eval_scores[stage].reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self.samples = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_test_epoch_start(self) -> None:
+        self.samples = []
+        self.predictions = []
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test")
+        self.predictions = _gathered(self.predictions)
+
+
+def _gathered(rows: list[tuple[int, Prediction]]) -> list[tuple[int, Prediction]]:
+    """The rows of all processes in the order of the data; complete on rank 0 only."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        parts: list[Any] | None = (
+            [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+        )
+        dist.gather_object(rows, parts)
+        rows = [row for part in parts or [] for row in part]
+    return sorted(rows, key=lambda row: row[0])

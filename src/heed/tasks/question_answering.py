@@ -1,0 +1,117 @@
+"""Extractive question answering: the span of a passage that answers a question, or none.
+
+Legend: B rows (windows of passages), T row length, D model width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from heed.backbone.transformer import Transformer
+from heed.data.batch import SpanBatch
+from heed.data.passages import best_spans
+from heed.heads.loss import Loss, label_smoothed_cross_entropy
+from heed.heads.span import SpanHead
+from heed.metrics.squad import SquadScore
+from heed.tasks.base import Prediction, Stage, Task
+
+
+class QuestionAnswering(Task):
+    """Points at the first and last token of the answer (Devlin et al., 2019, section 4.2).
+
+    A long passage comes as overlapping windows; the best span over all of them is the answer.
+
+    Args:
+        backbone: An encoder, or a decoder.
+        max_answer_length: Longest answer in tokens.
+        answers_may_be_missing: Whether a question may have no answer (SQuAD 2.0); no answer is
+            then given where its score is larger than the best span's plus `no_answer_threshold`.
+        no_answer_threshold: In units of summed logits.
+        task_settings: What every task takes; see `Task`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Transformer,
+        max_answer_length: int,
+        answers_may_be_missing: bool,
+        no_answer_threshold: float,
+        **task_settings: Any,
+    ) -> None:
+        super().__init__(**task_settings)
+        self.backbone = backbone
+        self.max_answer_length = max_answer_length
+        self.answers_may_be_missing = answers_may_be_missing
+        self.no_answer_threshold = no_answer_threshold
+        self.head = SpanHead(d_model=backbone.d_model)
+        self.add_scores()
+
+    def logits(self, batch: SpanBatch) -> tuple[Tensor, Tensor]:
+        """(B, T) of the start and (B, T) of the end, minus infinity where neither can be."""
+        tokens = batch.tokens
+        hidden = self.backbone.features(tokens.ids, tokens.layout)  # (B, T, D)
+        return self.head(hidden, batch.passage_mask)
+
+    def loss(self, batch: SpanBatch) -> Loss:
+        """Half the cross-entropy of the start plus half that of the end, summed over rows."""
+        assert batch.starts is not None and batch.ends is not None
+        start_logits, end_logits = self.logits(batch)
+        start = label_smoothed_cross_entropy(start_logits, batch.starts, mask=None, smoothing=0.0)
+        end = label_smoothed_cross_entropy(end_logits, batch.ends, mask=None, smoothing=0.0)
+        return Loss(sum=(start.sum + end.sum) / 2, count=start.count)
+
+    def predict_batch(
+        self, batch: SpanBatch, *, stage: Stage | Literal["predict"]
+    ) -> list[Prediction]:
+        """`{"prediction": text, "score": p, "start": i, "end": j}` in characters of the passage.
+
+        Spans of different windows compete by their summed logits; `score` is the probability of
+        the answer's start times that of its end, over all windows of the passage together.
+        """
+        start_logits, end_logits = (logits.float() for logits in self.logits(batch))
+        spans = best_spans(
+            start_logits, end_logits, batch.passage_mask, max_answer_length=self.max_answer_length
+        )
+        normaliser = torch.logsumexp(start_logits, 1), torch.logsumexp(end_logits, 1)  # (B,) each
+        missing = start_logits[:, 0] + end_logits[:, 0]  # (B,) the first token stands for none
+        rows_of: dict[int, list[int]] = {}
+        for row, index in enumerate(batch.indices):
+            rows_of.setdefault(index, []).append(row)
+        predictions = []
+        for (_, record), rows in zip(batch.examples, rows_of.values(), strict=True):
+            best = max(rows, key=lambda row: float(spans.scores[row]))
+            score, none = float(spans.scores[best]), float(missing[rows].min())
+            total = float(sum(part[rows].logsumexp(0) for part in normaliser))
+            if self.answers_may_be_missing and none > score + self.no_answer_threshold:
+                answer = {"prediction": "", "score": math.exp(none - total), "start": -1, "end": -1}
+            else:
+                start = int(batch.offsets[best, spans.starts[best], 0])
+                end = int(batch.offsets[best, spans.ends[best], 1])
+                answer = {
+                    "prediction": record["context"][start:end],
+                    "score": math.exp(score - total),
+                    "start": start,
+                    "end": end,
+                }
+            predictions.append(answer)
+        return predictions
+
+    def new_scores(self) -> nn.Module:
+        return SquadScore()
+
+    def update_scores(
+        self, scores: Any, predictions: list[Prediction], records: list[dict[str, Any]]
+    ) -> None:
+        scores.update([p["prediction"] for p in predictions], [r["answers"] for r in records])
+
+    def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
+        return {
+            "question": record["question"],
+            "prediction": prediction["prediction"],
+            "reference": " | ".join(dict.fromkeys(record["answers"])) or "(no answer)",
+        }

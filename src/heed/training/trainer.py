@@ -1,0 +1,122 @@
+"""The Lightning Trainer, from the values of `trainer=`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from heed.training.checkpoint_io import AtomicCheckpointIO
+from heed.training.precision import resolve_precision
+
+
+def build_trainer(
+    *,
+    accelerator: str,
+    devices: int | str,
+    strategy: str,
+    num_nodes: int,
+    precision: str,
+    max_steps: int,
+    max_epochs: int | None,
+    max_time: str | None,
+    limit_train_batches: int | float | None,
+    limit_val_batches: int | float | None,
+    limit_test_batches: int | float | None,
+    val_check_interval: int | float,
+    accumulate_grad_batches: int,
+    gradient_clip_val: float | None,
+    log_every_n_steps: int,
+    num_sanity_val_steps: int,
+    deterministic: bool | str,
+    detect_anomaly: bool,
+    overfit_batches: int | float,
+    profiler: str | None,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    run_dir: Path,
+) -> pl.Trainer:
+    """A Trainer that leaves sampling, checkpoints and logs to Heed's own parts.
+
+    Args:
+        accelerator: "auto", "cpu", "gpu" or "mps".
+        devices: How many devices of this machine, or "auto".
+        strategy: Lightning's strategy, for instance "auto" or "ddp".
+        num_nodes: How many machines.
+        precision: "auto" or one of Lightning's.
+        max_steps: Optimizer steps at most; -1 for no bound.
+        max_epochs: Passes over the training data at most; None or -1 for no bound.
+        max_time: Wall-clock bound as "DD:HH:MM:SS".
+        limit_train_batches: Training batches an epoch, as a number or a share.
+        limit_val_batches: Validation batches, as a number or a share.
+        limit_test_batches: Test batches, as a number or a share.
+        val_check_interval: Validate every so many training batches (int, counted over epochs), or
+            after this share of an epoch (float).
+        accumulate_grad_batches: Batches whose gradients make one optimizer step.
+        gradient_clip_val: Largest gradient norm; None does not clip.
+        log_every_n_steps: Optimizer steps between log lines.
+        num_sanity_val_steps: Validation batches before training.
+        deterministic: Whether operations without a deterministic form are refused ("warn": warned).
+        detect_anomaly: Whether autograd looks for the operation that made a NaN.
+        overfit_batches: Train and validate on this many batches of the training data.
+        profiler: "simple", "advanced" or "pytorch".
+        callbacks: Lightning callbacks.
+        loggers: Lightning loggers.
+        run_dir: The run folder.
+    """
+    counts_batches = isinstance(val_check_interval, int)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy,
+        num_nodes=num_nodes,
+        precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
+        max_steps=max_steps,
+        max_epochs=-1 if max_epochs is None else max_epochs,
+        max_time=max_time,
+        limit_train_batches=limit_train_batches,
+        limit_val_batches=limit_val_batches,
+        limit_test_batches=limit_test_batches,
+        val_check_interval=val_check_interval,
+        check_val_every_n_epoch=None if counts_batches else 1,
+        accumulate_grad_batches=accumulate_grad_batches,
+        gradient_clip_val=gradient_clip_val,
+        log_every_n_steps=log_every_n_steps,
+        num_sanity_val_steps=num_sanity_val_steps,
+        deterministic=deterministic,  # type: ignore[arg-type]
+        detect_anomaly=detect_anomaly,
+        overfit_batches=overfit_batches,
+        profiler=_profiler(profiler, run_dir),
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=os.fspath(run_dir),
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=any(_is_progress_bar(callback) for callback in callbacks),
+        inference_mode=True,
+    )
+
+
+def _is_progress_bar(callback: Callback) -> bool:
+    from lightning.pytorch.callbacks import ProgressBar
+
+    return isinstance(callback, ProgressBar)
+
+
+def _profiler(name: str | None, run_dir: Path) -> Any:
+    """Lightning's profiler of that name, writing into the run folder."""
+    if name is None:
+        return None
+    from lightning.pytorch import profilers
+
+    kinds = {
+        "simple": profilers.SimpleProfiler,
+        "advanced": profilers.AdvancedProfiler,
+        "pytorch": profilers.PyTorchProfiler,
+    }
+    return kinds[name](dirpath=run_dir / "profile", filename=name)
