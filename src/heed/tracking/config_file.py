@@ -1,0 +1,62 @@
+"""The frozen config on disk: plain YAML that reads back as exactly what was written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from heed.errors import UserError
+from heed.tracking.files import replacing
+
+# YAML 1.1 reads 1e-4 as text; YAML 1.2, Hydra and everybody's eye read it as a number.
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)"
+    r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that reads 1e-4 as a number."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """A safe dumper that puts the text "1e-4" in quotes, and repeats instead of referring."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def save_config(config: dict[str, Any], path: Path | str) -> None:
+    """Write plain values (dict, list, str, int, float, bool, None) as YAML, whole or not at all."""
+    with replacing(Path(path), "w") as file:
+        yaml.dump(
+            config, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        )
+
+
+def load_config(path: Path | str) -> dict[str, Any]:
+    """Read what `save_config` wrote, or a mapping that somebody wrote by hand.
+
+    Raises:
+        UserError: If the file is missing, is no YAML, or is not a mapping.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = yaml.load(file, Loader=_Loader)  # noqa: S506 - a safe loader
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist", "a run folder holds a config.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} must be YAML, but is broken: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} must be a mapping, but is {type(config).__name__}")
+    return config
