@@ -1,0 +1,78 @@
+"""Greedy search: always the likeliest next token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from heed.decoding.decoder import Decoder, limit_faults
+from heed.decoding.rows import decode_rows
+from heed.decoding.step import Hypothesis, Step
+from heed.errors import raise_together
+
+
+class GreedyDecoder(Decoder):
+    """Writes the likeliest next token until the end of sentence or the limit.
+
+    Args:
+        max_length: Most tokens written, end of sentence included.
+        max_length_ratio: With `max_length_extra`, a limit that grows with the source: ratio times
+            source tokens plus extra. None leaves only `max_length`.
+        max_length_extra: See `max_length_ratio`.
+        min_length: Fewest tokens before the end of sentence.
+        no_repeat_ngram_size: No n-gram of this size is written twice in one output; 0 allows all.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_length: int = 256,
+        max_length_ratio: float | None = None,
+        max_length_extra: int = 0,
+        min_length: int = 0,
+        no_repeat_ngram_size: int = 0,
+    ) -> None:
+        raise_together(
+            limit_faults(
+                max_length=max_length,
+                max_length_ratio=max_length_ratio,
+                max_length_extra=max_length_extra,
+                min_length=min_length,
+                no_repeat_ngram_size=no_repeat_ngram_size,
+            )
+        )
+        super().__init__(
+            max_length=max_length,
+            max_length_ratio=max_length_ratio,
+            max_length_extra=max_length_extra,
+            min_length=min_length,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+        )
+
+    def __call__(
+        self,
+        step: Step,
+        *,
+        batch_size: int,
+        bos_id: int,
+        eos_id: int,
+        pad_id: int,
+        max_length: int | Tensor | None = None,
+        device: torch.device | str = "cpu",
+    ) -> list[list[Hypothesis]]:
+        """See `Decoder.__call__`; one hypothesis a sentence, scored by its log probability."""
+        return decode_rows(
+            self,
+            step,
+            lambda logits: logits.argmax(dim=-1),
+            rows_per_sentence=1,
+            batch_size=batch_size,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            pad_id=pad_id,
+            max_length=max_length,
+            device=device,
+        )
