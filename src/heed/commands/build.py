@@ -1,0 +1,127 @@
+"""From a node of the frozen config to the object that it describes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from typing import Any
+
+from heed.errors import UserError, nearest
+
+TARGET = "_target_"
+
+
+def build(node: dict[str, Any], *, key: str = "", **parts: Any) -> Any:
+    """Build the object that a config node describes.
+
+    Nested nodes that have a `_target_` of their own are built first. A target is called with the
+    node's other keys and the parts; a part takes the place of a key of the same name.
+
+    Args:
+        node: Plain values with a `_target_`, the dotted name of a class or function.
+        key: Where the node stands in the config, for errors; e.g. "model".
+        parts: Objects that only the program has, such as a tokenizer.
+
+    Raises:
+        UserError: If the target cannot be imported, or does not take what the node gives it.
+    """
+    assert TARGET in node, f"the node {key or node!r} has no {TARGET}"
+    where = key or str(node[TARGET])
+    target = locate(str(node[TARGET]), key=f"{key}.{TARGET}" if key else TARGET)
+    values = {
+        name: _build_nested(value, f"{where}.{name}")
+        for name, value in node.items()
+        if name != TARGET and name not in parts
+    }
+    values.update(parts)
+    _check_call(target, values, where, str(node[TARGET]))
+    return target(**values)
+
+
+def locate(target: str, *, key: str = TARGET) -> Any:
+    """Import the class or function with a dotted name such as "package.module.Class.method".
+
+    Raises:
+        UserError: If there is no such module or name. An import that fails for another reason
+            (a package that is missing inside the module) names that reason.
+    """
+    words = target.split(".")
+    if len(words) < 2 or not all(words):
+        raise UserError(
+            f"{key} must be the dotted name of a class or function, but is {target!r}",
+            "write it as package.module.Name",
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's own modules, as with python -m
+    for size in range(len(words) - 1, 0, -1):
+        name = ".".join(words[:size])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+                if size > 1:
+                    continue  # the last word may be a class; look one level up
+                raise UserError(
+                    f"{key} must name something that can be imported, "
+                    f"but there is no module {name!r} (in {target})",
+                    "install it, or run where Python finds it (PYTHONPATH)",
+                ) from error
+            raise UserError(
+                f"{key} is {target}, and importing {name} needs {error.name!r}, "
+                "which is not installed",
+                f"pip install {str(error.name).split('.')[0]}",
+            ) from error
+        except Exception as error:
+            if words[0] == "heed":
+                raise  # a defect of ours, not of the config
+            raise UserError(
+                f"{key} is {target}, and importing {name} fails: {type(error).__name__}: {error}",
+                "HEED_TRACEBACK=1 shows where",
+            ) from error
+        for index, word in enumerate(words[size:], start=size):
+            if not hasattr(found, word):
+                parent = ".".join(words[:index])
+                public = [known for known in dir(found) if not known.startswith("_")]
+                raise UserError(
+                    f"{key} is {target}, but {parent} has no {word!r}", nearest(word, public)
+                )
+            found = getattr(found, word)
+        if not callable(found):
+            raise UserError(f"{key} must name a class or function, but {target} is neither")
+        return found
+    raise AssertionError("the loop above returns or raises")
+
+
+def _build_nested(value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        if TARGET in value:
+            return build(value, key=key)
+        return {name: _build_nested(item, f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, list):
+        return [_build_nested(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    return value
+
+
+def _check_call(target: Any, values: dict[str, Any], where: str, name: str) -> None:
+    """Say which key does not fit before the call, so that a TypeError inside it stays a defect."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return  # some built-in callables have no signature
+    try:
+        signature.bind(**values)
+    except TypeError as error:
+        keys = [
+            parameter.name
+            for parameter in signature.parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        ]
+        unknown = [value for value in values if value not in keys]
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        if unknown and not takes_any:
+            raise UserError(
+                f"{where}.{unknown[0]} is not a parameter of {name}", nearest(unknown[0], keys)
+            ) from error
+        raise UserError(f"{where} cannot be built: {name}: {error}") from error

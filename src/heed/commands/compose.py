@@ -1,0 +1,347 @@
+"""Configs composed by Hydra and frozen into plain values, for one run or for a sweep of runs.
+
+This file and `config_faults` are the only ones that touch Hydra, and they import it only when
+called. A composed config is "frozen": dict, list, str, int, float, bool and None, every
+interpolation resolved. `choices` in it keeps the name that was chosen in each group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heed.commands.arguments import Arguments
+from heed.commands.groups import groups
+from heed.commands.run_folder import claim_run_folder
+from heed.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    UserError,
+    UserErrors,
+    raise_together,
+)
+
+Config = dict[str, Any]
+Job = Callable[[Config, list[str]], "float | None"]
+Check = Callable[[Config], None]
+
+MISSING = "???"
+MAY_BE_EMPTY = ("logger", "callbacks")  # groups that may be switched off: logger=null
+ONE_CHOICE = (
+    *("paths", "task", "data", "tokenizer", "model"),
+    *("optimizer", "scheduler", "trainer", "decoding"),
+)
+
+
+def config_dir() -> Path:
+    """The folder of Heed's own configs: inside the package, or beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parents[1] / "configs"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise AssertionError(f"Heed is installed without its configs (looked beside {package})")
+
+
+def config_dirs(user: Path | None = None) -> list[Path]:
+    """Where configs are looked for; of two with the same name the first wins."""
+    return [config_dir()] if user is None else [user, config_dir()]
+
+
+def compose(config_name: str, overrides: list[str], config_dir: Path | None = None) -> Config:
+    """Compose and freeze one config.
+
+    Args:
+        config_name: The primary config, such as "train".
+        overrides: `key=value` words in Hydra's grammar.
+        config_dir: The user's own folder of configs, searched before Heed's.
+
+    Raises:
+        UserError: If an override, a choice or a file is wrong; all such mistakes together.
+    """
+    overrides = tidy(overrides, config_dirs(config_dir))
+    with _hydra(config_dir) as hydra, _in_house_words(config_name, overrides, config_dir):
+        from hydra.types import RunMode
+
+        composed = hydra.compose_config(config_name, overrides, RunMode.RUN, from_shell=False)
+        return freeze(composed)
+
+
+def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
+    """Overrides as Hydra reads them: `GROUP=null` chooses nothing, `~/` is the home folder.
+
+    Raises:
+        UserError: If a group that takes one choice is given a list, which Hydra would merge.
+    """
+    known = groups(folders)
+    tidied, errors = [], []
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key in known and value in ("null", "None"):
+            word = f"{key}=[]"
+        elif value == "~" or value.startswith("~/"):
+            word = f"{key}={os.path.expanduser(value)}"
+        elif key in ONE_CHOICE and value.startswith("[") and "," in value:
+            remedy = f"add -m and write {key}={value.strip('[]')} for one run each"
+            errors.append(UserError(f"{key} must be one name, but is {value}", remedy))
+        tidied.append(word)
+    raise_together(errors)
+    return tidied
+
+
+def freeze(composed: Any) -> Config:
+    """The plain values of a composed config, without Hydra's own part.
+
+    Raises:
+        UserError: If a value that must be given is still `???`.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    with open_dict(composed):
+        del composed["hydra"]
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
+    assert isinstance(plain, dict)
+    raise_together(
+        [
+            UserError(f"{key} must be given, but is not", f"add {key}=...")
+            for key, value in leaves(plain)
+            if value == MISSING
+        ]
+    )
+    frozen = {str(key): _expand_home(value) for key, value in plain.items()}
+    if "task" in frozen:
+        frozen = {**{group: {} for group in MAY_BE_EMPTY if not frozen.get(group)}, **frozen}
+    chosen = {
+        str(group): name
+        for group, name in reversed(choices.items())
+        if not str(group).startswith("hydra") and name is not None
+    }
+    if chosen:
+        frozen["choices"] = chosen
+    return frozen
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each (dotted key, value) of a plain config; lists count as values."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def show(
+    config_name: str, overrides: list[str], config_dir: Path | None = None, part: str = "job"
+) -> str:
+    """The composed config as YAML: the "job" part resolved, "hydra" or "all" as written."""
+    import yaml
+
+    if part == "job":
+        frozen = compose(config_name, overrides, config_dir)
+        return yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True)
+    overrides = tidy(overrides, config_dirs(config_dir))
+    with _hydra(config_dir) as hydra, _in_house_words(config_name, overrides, config_dir):
+        from hydra.types import RunMode
+        from omegaconf import OmegaConf
+
+        composed = hydra.compose_config(config_name, overrides, RunMode.RUN, from_shell=False)
+        return OmegaConf.to_yaml(composed if part == "all" else composed.hydra)
+
+
+def launch(config_name: str, arguments: Arguments, job: Job, check: Check) -> int:
+    """Do what the words after a verb ask for: show the config, run once, or sweep.
+
+    Args:
+        config_name: The primary config.
+        arguments: The words.
+        job: Called with the frozen config (its `paths.run_dir` a new, empty folder) and the
+            overrides it was composed from, in this process.
+        check: Called with each frozen config before any job starts; raises `UserError`.
+
+    Returns:
+        The exit code.
+    """
+    overrides, user = arguments.overrides, arguments.config_dir
+    if arguments.show is not None:
+        print(show(config_name, overrides, user, arguments.show), end="")
+        return EXIT_DONE
+    if arguments.multirun:
+        return sweep(config_name, overrides, job, check=check, config_dir=user)
+    frozen = compose(config_name, overrides, user)
+    check(frozen)
+    claim_run_folder(frozen)
+    job(frozen, overrides)
+    return EXIT_DONE
+
+
+@dataclass
+class Point:
+    """One run of a sweep: what sets it apart, and what became of it."""
+
+    overrides: list[str]
+    run_dir: str = ""
+    value: float | None = None
+    failure: str = ""
+
+
+def sweep(
+    config_name: str,
+    overrides: list[str],
+    job: Job,
+    *,
+    check: Check,
+    config_dir: Path | None = None,
+) -> int:
+    """Run a job for each point of a sweep, by Hydra's sweeper and launcher.
+
+    A point whose job fails does not stop the others; a config that is wrong stops the sweep before
+    its first job.
+
+    Returns:
+        0 if every job ended well, else 1.
+
+    Raises:
+        UserError: If the config of any point of a grid is wrong.
+    """
+    from heed.commands.sweep_points import grid_points
+
+    overrides = tidy(overrides, config_dirs(config_dir))
+    points: list[Point] = []
+    parent = os.getpid()
+
+    def run_point(composed: Any) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra_part = HydraConfig.get()
+        point = Point([str(word) for word in hydra_part.overrides.task])
+        points.append(point)
+        total = f"/{len(grid)}" if grid else ""
+        print(f"\n[{len(points)}{total}] {' '.join(point.overrides)}", flush=True)
+        try:
+            frozen = _freeze_point(composed, hydra_part)
+            check(frozen)
+            claim_run_folder(frozen)
+            point.run_dir = str(frozen.get("paths", {}).get("run_dir", ""))
+            point.value = job(frozen, point.overrides)
+        except Exception as error:
+            if os.getpid() != parent:
+                raise  # a launcher of other processes tells its parent in its own way
+            if isinstance(error, UserError):
+                point.failure = str(error)
+            else:
+                point.failure = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+            return float("nan")
+        return point.value
+
+    with _hydra(config_dir) as hydra, _in_house_words(config_name, overrides, config_dir, True):
+        grid = grid_points(hydra, config_name, overrides)
+        _check_points(hydra, config_name, grid, check)
+        try:
+            hydra.multirun(config_name, run_point, overrides, with_log_configuration=False)
+        except BaseException:
+            _summary(points)  # what was done until the sweep was stopped
+            raise
+    return _summary(points)
+
+
+def _freeze_point(composed: Any, hydra_part: Any) -> Config:
+    """Freeze a sweep's task config, to which Hydra's own part has to be given back."""
+    from omegaconf import open_dict
+
+    with open_dict(composed):
+        composed.hydra = {"runtime": {"choices": dict(hydra_part.runtime.choices)}}
+    return freeze(composed)
+
+
+def _check_points(hydra: Any, config_name: str, grid: list[list[str]], check: Check) -> None:
+    """Compose and check every point of a grid, so that a sweep fails before its first run."""
+    from hydra.types import RunMode
+
+    errors: list[UserError] = []
+    seen: set[str] = set()
+    for overrides in grid:
+        try:
+            check(freeze(hydra.compose_config(config_name, overrides, RunMode.RUN)))
+        except UserError as error:
+            for single in error.errors if isinstance(error, UserErrors) else [error]:
+                if str(single) not in seen:
+                    seen.add(str(single))
+                    where = f" (at {' '.join(overrides)})"
+                    errors.append(UserError(single.problem + where, single.remedy))
+    raise_together(errors)
+
+
+def _summary(points: list[Point]) -> int:
+    failed = [point for point in points if point.failure]
+    print(f"\nsweep: {len(points)} runs, {len(failed)} failed")
+    for number, point in enumerate(points, start=1):
+        words = " ".join(point.overrides)
+        if point.failure:
+            print(f"  [{number}] {words}: failed: {point.failure}")
+        else:
+            value = "" if point.value is None else f"{point.value:.6g}  "
+            print(f"  [{number}] {words}: {value}{point.run_dir}")
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+@contextlib.contextmanager
+def _hydra(user: Path | None) -> Iterator[Any]:
+    """Hydra with the user's configs before Heed's own; global state is put back afterwards."""
+    from hydra import initialize_config_dir
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class UserConfigs(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            search_path.prepend("user", f"file://{user}", anchor="main")
+
+    plugins = Plugins.instance()
+    searchers = plugins.plugin_type_to_subclass_list[SearchPathPlugin]
+    before = list(searchers)
+    if user is not None:
+        searchers.append(UserConfigs)
+    try:
+        with initialize_config_dir(str(config_dir()), job_name="heed", version_base="1.3"):
+            yield GlobalHydra.instance().hydra
+    finally:
+        searchers[:] = before
+
+
+@contextlib.contextmanager
+def _in_house_words(
+    config_name: str, overrides: list[str], user: Path | None, multirun: bool = False
+) -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into the errors that users see."""
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        from heed.commands.config_faults import explain
+
+        explained = explain(error, config_name, overrides, config_dirs(user), multirun=multirun)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _expand_home(value: Any) -> Any:
+    """`~/folder` spelt out, wherever it stands: a shell does not do it after `key=`."""
+    if isinstance(value, str):
+        return os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
+    if isinstance(value, dict):
+        return {str(key): _expand_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand_home(item) for item in value]
+    return value
