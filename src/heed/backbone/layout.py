@@ -92,5 +92,3 @@ def attention_mask(
         lower = key_positions[None, :] <= query_positions[:, None]  # (Tq, Tk)
         mask = lower[None, None] if mask is None else mask & lower
     return mask
-
-

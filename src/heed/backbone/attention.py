@@ -1,0 +1,107 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2.2).
+
+Legend: B batch, T positions, S memory length, D model width, H heads, K = D / H head width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from heed.backbone.cache import LayerCache
+from heed.backbone.kernels import Kernel, auto_attention
+from heed.backbone.positions import Rotation, rotate
+
+
+class MultiHeadAttention(nn.Module):
+    """Each position gathers from others, by H heads that each look for something else.
+
+    Self attention makes queries, keys and values in one product. Cross attention takes its
+    queries from `x` and its keys and values from a memory, once for each cache.
+
+    Args:
+        d_model: D.
+        n_heads: H; divides D.
+        cross: Whether keys and values come from a memory.
+        kernel: How queries gather values: a function, or a module whose parameters become part of
+            this layer.
+        dropout: Probability of dropping an attention weight.
+        bias: Whether the projections have one.
+    """
+
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        n_heads: int,
+        cross: bool = False,
+        kernel: Kernel = auto_attention,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        assert d_model % n_heads == 0
+        self.n_heads = n_heads
+        self.cross = cross
+        self.kernel = kernel
+        self.dropout = dropout
+        if cross:
+            self.query = nn.Linear(d_model, d_model, bias=bias)
+            self.key_value = nn.Linear(d_model, 2 * d_model, bias=bias)
+        else:
+            self.qkv = nn.Linear(d_model, 3 * d_model, bias=bias)
+        self.output = nn.Linear(d_model, d_model, bias=bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        rotation: Rotation | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """Attend from `x` to itself, or to the memory.
+
+        Args:
+            x: (B, T, D).
+            memory: (B, S, D) for cross attention; not read when the cache holds its keys and values.
+            mask: Bool, broadcastable to (B, H, T, keys), True means "may attend"; a position with
+                nothing to attend to gathers zeros. None: everything.
+            causal: Position t sees 0..t only.
+            rotation: Turns the queries and keys of self attention to their positions.
+            cache: Earlier keys and values. Self attention adds its own; cross attention keeps the
+                memory's.
+
+        Returns:
+            (B, T, D).
+        """
+        if self.cross:
+            query, key, value = self._from_memory(x, memory, cache)
+        else:
+            # (B, T, D) -> (B, T, 3D) -> 3 x (B, H, T, K)
+            query, key, value = (self._split(part) for part in self.qkv(x).chunk(3, dim=-1))
+            if rotation is not None:
+                query, key = rotate(query, rotation), rotate(key, rotation)
+            if cache is not None:
+                key, value = cache.append(key, value)
+        dropout_p = self.dropout if self.training else 0.0
+        heads = self.kernel(query, key, value, mask=mask, causal=causal, dropout_p=dropout_p)
+        return self.output(heads.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
+
+    def _from_memory(
+        self, x: Tensor, memory: Tensor | None, cache: LayerCache | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query = self._split(self.query(x))  # (B, H, T, K)
+        if cache is not None and cache.cross_key is not None and cache.cross_value is not None:
+            return query, cache.cross_key, cache.cross_value
+        assert memory is not None, "cross attention needs a memory or a filled cache"
+        # (B, S, D) -> (B, S, 2D) -> 2 x (B, H, S, K)
+        key, value = (self._split(part) for part in self.key_value(memory).chunk(2, dim=-1))
+        if cache is not None:
+            cache.set_cross(key, value)
+        return query, key, value
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, H, T, K)."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)

@@ -1,0 +1,110 @@
+"""What a decoder remembers of the tokens it has seen, so that each new one costs one step.
+
+Legend: N rows (batch times beams), H heads, T cached positions, S memory length, K head width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from heed.backbone.layout import Padded, attention_mask
+
+
+class LayerCache:
+    """The keys and values of one decoder layer, each (N, H, T, K) or None while empty."""
+
+    def __init__(self) -> None:
+        self.key: Tensor | None = None
+        self.value: Tensor | None = None
+        self.cross_key: Tensor | None = None
+        self.cross_value: Tensor | None = None
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the newest positions (N, H, T', K) and return all of them (N, H, T + T', K)."""
+        if self.key is not None and self.value is not None:
+            key = torch.cat((self.key, key), dim=2)
+            value = torch.cat((self.value, value), dim=2)
+        self.key, self.value = key, value
+        return key, value
+
+    def set_cross(self, key: Tensor, value: Tensor) -> None:
+        """Keep the keys and values (N, H, S, K) of the memory, which never change."""
+        self.cross_key, self.cross_value = key, value
+
+
+class KeyValueCache:
+    """The cache of a whole decoder. It starts empty; `Transformer.decode` fills it.
+
+    Rows may hold prompts of different lengths: the cache knows which of its positions are real.
+
+    Args:
+        n_layers: Decoder layers.
+    """
+
+    def __init__(self, *, n_layers: int) -> None:
+        self.layers = [LayerCache() for _ in range(n_layers)]
+        self.length = 0
+        """T, the columns cached so far."""
+        self.real: Tensor | None = None
+        """(N, T) bool, which cached columns hold a token; None: all."""
+        self.memory_mask: Tensor | None = None
+        """(N, 1, 1, S) bool, which memory positions hold a token; None: all."""
+        self.memory_rows: Tensor | None = None
+        """(N,) which row of the memory each row looks at; None while the cache is empty."""
+
+    def extend(self, layout: Padded) -> tuple[Tensor, Tensor | None, int]:
+        """Count new columns, and say how they see the old ones.
+
+        Args:
+            layout: Of the new tokens, N rows and T' columns.
+
+        Returns:
+            The position of each new token in its row, (T',) or (N, T'); the mask of their self
+            attention, broadcastable to (N, 1, T', T + T') or None; and a number above every
+            position.
+        """
+        device = layout.lengths.device
+        past, self.length = self.length, self.length + layout.width
+        if self.memory_rows is None:
+            self.memory_rows = torch.arange(layout.rows, device=device)
+        keys = Padded.unpadded(layout.rows, self.length, device)
+        mask = attention_mask(layout, keys, causal=True, offset=past)
+        if self.real is None and layout.full:
+            return layout.positions() + past, mask, self.length
+        if self.real is None:
+            self.real = torch.ones(layout.rows, past, dtype=torch.bool, device=device)
+        positions = self.real.sum(1)[:, None] + layout.positions()  # (N, T')
+        self.real = torch.cat((self.real, layout.mask()), dim=1)  # (N, T + T')
+        real = self.real[:, None, None, :]  # (N, 1, 1, T + T')
+        width = int(positions.max()) + 1
+        return positions, real if mask is None else real & mask, width
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes what row `rows[i]` was; rows may be repeated or left out.
+
+        The memory's keys and values move only where a row comes to look at another memory row,
+        so the beams of one sentence change places for free.
+
+        Args:
+            rows: (N',) long.
+        """
+        assert self.memory_rows is not None, "an empty cache has no rows"
+        current = torch.arange(self.memory_rows.shape[0], device=rows.device)
+        if torch.equal(rows, current):
+            return
+        memory_rows = self.memory_rows[rows]
+        memory_moves = not torch.equal(memory_rows, self.memory_rows)
+        self.memory_rows = memory_rows
+        for layer in self.layers:
+            layer.key, layer.value = _take(layer.key, rows), _take(layer.value, rows)
+            if memory_moves:
+                layer.cross_key = _take(layer.cross_key, rows)
+                layer.cross_value = _take(layer.cross_value, rows)
+        self.real = _take(self.real, rows)
+        if memory_moves:
+            self.memory_mask = _take(self.memory_mask, rows)
+
+
+def _take(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor.index_select(0, rows)

@@ -1,0 +1,59 @@
+"""From token numbers to vectors that know their positions.
+
+Legend: B batch, T positions, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from heed.backbone.dropout import Dropout
+from heed.backbone.positions import LearnedPositions, SinusoidalPositions
+
+
+class Embeddings(nn.Module):
+    """Token vector, scaled, plus position vector; then norm and dropout where there are any.
+
+    Args:
+        tokens: The table (V, D), which may be shared.
+        positions: Absolute positions; None where attention rotates instead.
+        scale: Factor of the token vectors: sqrt(D) in Vaswani et al. 2017, section 3.4.
+        norm: Normalises the sum (as in BERT); None for none.
+        dropout: Probability of dropping an element of the sum.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: nn.Embedding,
+        positions: LearnedPositions | SinusoidalPositions | None,
+        scale: float,
+        norm: nn.Module | None,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.positions = positions
+        self.scale = scale
+        self.norm = norm
+        self.dropout = Dropout(p=dropout)
+
+    def forward(self, ids: Tensor, positions: Tensor, width: int) -> Tensor:
+        """Embed.
+
+        Args:
+            ids: (B, T) long.
+            positions: (T,) or (B, T) long.
+            width: More than the highest position.
+
+        Returns:
+            (B, T, D).
+        """
+        x = self.tokens(ids)  # (B, T) -> (B, T, D)
+        if self.scale != 1.0:
+            x = x * self.scale
+        if self.positions is not None:
+            x = x + self.positions(positions, width)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.dropout(x)

@@ -1,0 +1,90 @@
+"""A stack of blocks over embeddings: what an encoder and a decoder have in common.
+
+Legend: B batch, T positions, S memory length, D model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from heed.backbone.block import Block
+from heed.backbone.cache import KeyValueCache
+from heed.backbone.embeddings import Embeddings
+from heed.backbone.positions import RotaryPositions
+
+
+class Stack(nn.Module):
+    """Embeddings, blocks, and a final norm where the blocks end without one.
+
+    Args:
+        embeddings: From token numbers to vectors.
+        rotary: Rotary positions; None where the embeddings hold the positions.
+        layers: The blocks.
+        norm: The norm after the last block (pre-norm stacks); None for none.
+        layer_dropout: Probability that a row skips a block while training (Fan et al. 2020). The
+            rows decide one by one, so every parameter gets a gradient on every process.
+    """
+
+    def __init__(
+        self,
+        *,
+        embeddings: Embeddings,
+        rotary: RotaryPositions | None,
+        layers: Sequence[Block],
+        norm: nn.Module | None,
+        layer_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.rotary = rotary
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+        self.layer_dropout = layer_dropout
+
+    def forward(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        *,
+        width: int,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Run the stack.
+
+        Args:
+            ids: (B, T) long.
+            positions: (T,) or (B, T) long, the position of each token in its row.
+            width: More than the highest position.
+            mask: Of the self attention, broadcastable to (B, 1, T, keys), True "may attend".
+            causal: Position t sees 0..t only.
+            memory: (B, S, D) for cross attention.
+            memory_mask: Of the cross attention.
+            cache: Earlier keys and values, one entry a layer.
+
+        Returns:
+            (B, T, D).
+        """
+        x = self.embeddings(ids, positions, width)
+        rotation = None if self.rotary is None else self.rotary(positions)
+        for i, layer in enumerate(self.layers):
+            y = layer(
+                x,
+                mask=mask,
+                causal=causal,
+                rotation=rotation,
+                memory=memory,
+                memory_mask=memory_mask,
+                cache=None if cache is None else cache.layers[i],
+            )
+            if self.training and self.layer_dropout > 0.0:
+                kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.layer_dropout
+                y = torch.where(kept, y, x)
+            x = y
+        return x if self.norm is None else self.norm(x)

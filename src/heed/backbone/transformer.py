@@ -1,0 +1,269 @@
+"""The Transformer (Vaswani et al. 2017) as encoder, decoder or encoder-decoder.
+
+Legend: B batch, S source length, T target length, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from heed.backbone.block import NormPosition
+from heed.backbone.cache import KeyValueCache
+from heed.backbone.feed_forward import Activation
+from heed.backbone.initialization import initialize_embedding, initialize_stack, soften_output
+from heed.backbone.layout import Padded, attention_mask
+from heed.backbone.norms import NormKind
+from heed.backbone.parts import Parts
+from heed.backbone.stack import Stack
+from heed.backbone.validation import check_values
+from heed.errors import UserError
+
+
+class Transformer(nn.Module):
+    """One backbone for every task; heads are added outside it.
+
+    Args:
+        shape: "encoder" (every position sees all), "decoder" (every position sees those before
+            it) or "encoder_decoder" (a decoder that also sees an encoder's output).
+        vocabulary_size: V of the source, and of the target unless it has its own.
+        target_vocabulary_size: V of the target when the two sides have different tokenizers.
+        d_model: D, the width of every position's vector.
+        n_heads: Attention heads; divides `d_model`.
+        d_feed_forward: Inner width of the feed-forward networks.
+        n_layers: Blocks of the encoder, or of a decoder on its own.
+        n_decoder_layers: Blocks of an encoder-decoder's decoder; None: as many as `n_layers`.
+        max_length: Longest row in tokens. Learned positions end there; others may be longer.
+        norm: "layer_norm" or "rms_norm".
+        norm_position: "post" as in 2017, or "pre" with a final norm after each stack.
+        norm_epsilon: Added to the variance by each norm.
+        embedding_norm: Whether the embeddings are normalised (as in BERT and BART).
+        positions: "sinusoidal", "learned" or "rotary".
+        rotary_base: Wavelengths of rotary positions grow up to 2 pi times this.
+        scale_embeddings: Whether token vectors are multiplied by sqrt(D) (2017, section 3.4);
+            None: with sinusoidal positions only.
+        activation: "relu", "gelu", "gelu_tanh" or "swiglu".
+        attention: "scaled_dot_product", or "additive" (Bahdanau et al. 2015).
+        kernel: How scaled dot products are computed; "auto" takes the fastest for the device.
+        bias: Whether projections and layer norms have one.
+        tie_embeddings: "all": source, target and output share one table; "decoder": target and
+            output do; "none": each has its own.
+        dropout: Probability of dropping an element of a sublayer's output (2017, section 5.4).
+        attention_dropout: Of dropping an attention weight.
+        activation_dropout: Of dropping an inner activation of a feed-forward network.
+        embedding_dropout: Of dropping an element of the embeddings; None: as `dropout`.
+        layer_dropout: That a row skips a block.
+
+    Raises:
+        UserError: If a value is out of its range or two do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: Literal["encoder", "decoder", "encoder_decoder"],
+        vocabulary_size: int,
+        target_vocabulary_size: int | None = None,
+        d_model: int = 512,
+        n_heads: int = 8,
+        d_feed_forward: int = 2048,
+        n_layers: int = 6,
+        n_decoder_layers: int | None = None,
+        max_length: int = 1024,
+        norm: NormKind = "layer_norm",
+        norm_position: NormPosition = "post",
+        norm_epsilon: float = 1e-5,
+        embedding_norm: bool = False,
+        positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal",
+        rotary_base: float = 10000.0,
+        scale_embeddings: bool | None = None,
+        activation: Activation = "relu",
+        attention: Literal["scaled_dot_product", "additive"] = "scaled_dot_product",
+        kernel: Literal["auto", "reference", "sdpa"] = "auto",
+        bias: bool = True,
+        tie_embeddings: Literal["all", "decoder", "none"] = "all",
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        embedding_dropout: float | None = None,
+        layer_dropout: float = 0.0,
+    ) -> None:
+        check_values(locals())
+        super().__init__()
+        self.shape = shape
+        self.d_model = d_model
+        self.n_heads = n_heads
+        self.max_length = max_length
+        self.vocabulary_size = vocabulary_size
+        self.target_vocabulary_size = target_vocabulary_size or vocabulary_size
+        self.tie_embeddings = tie_embeddings
+        if scale_embeddings is None:
+            scale_embeddings = positions == "sinusoidal"
+        parts = Parts(
+            d_model=d_model,
+            n_heads=n_heads,
+            d_feed_forward=d_feed_forward,
+            max_length=max_length,
+            norm=norm,
+            norm_position=norm_position,
+            norm_epsilon=norm_epsilon,
+            embedding_norm=embedding_norm,
+            positions=positions,
+            rotary_base=rotary_base,
+            scale_embeddings=scale_embeddings,
+            activation=activation,
+            attention=attention,
+            kernel=kernel,
+            bias=bias,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            activation_dropout=activation_dropout,
+            embedding_dropout=dropout if embedding_dropout is None else embedding_dropout,
+            layer_dropout=layer_dropout,
+        )
+        self._build(parts, n_layers, n_decoder_layers or n_layers)
+
+    def _build(self, parts: Parts, n_layers: int, n_decoder_layers: int) -> None:
+        tokens = self._new_table(self.vocabulary_size)
+        self.encoder: Stack | None = None
+        self.decoder: Stack | None = None
+        if self.shape == "decoder":
+            self.decoder = parts.build_stack(tokens, n_layers, cross=False)
+        else:
+            self.encoder = parts.build_stack(tokens, n_layers, cross=False)
+        if self.shape == "encoder_decoder":
+            if self.tie_embeddings != "all":
+                tokens = self._new_table(self.target_vocabulary_size)
+            self.decoder = parts.build_stack(tokens, n_decoder_layers, cross=True)
+        for stack in (self.encoder, self.decoder):
+            if stack is not None:
+                initialize_stack(stack, pre_norm=parts.norm_position == "pre")
+        if self.decoder is not None and self.tie_embeddings != "none":
+            soften_output(self.decoder, self.d_model)
+
+    def _new_table(self, vocabulary_size: int) -> nn.Embedding:
+        table = nn.Embedding(vocabulary_size, self.d_model)
+        initialize_embedding(table)
+        return table
+
+    @property
+    def output_embedding(self) -> nn.Parameter | None:
+        """(V, D) the weight that a vocabulary head shares; None when it shall have its own."""
+        if self.tie_embeddings == "none":
+            return None
+        stack = self.encoder if self.decoder is None else self.decoder
+        assert stack is not None
+        weight = stack.embeddings.tokens.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
+    def new_cache(self) -> KeyValueCache:
+        """An empty cache for `decode`."""
+        assert self.decoder is not None, f"model.shape={self.shape} has no decoder"
+        return KeyValueCache(n_layers=len(self.decoder.layers))
+
+    def encode(self, ids: Tensor, layout: Padded | None = None) -> Tensor:
+        """Read the source.
+
+        Args:
+            ids: (B, S) long.
+            layout: Which positions hold tokens; None: all.
+
+        Returns:
+            (B, S, D), arbitrary where there is padding.
+
+        Raises:
+            UserError: If a row is longer than the learned positions.
+        """
+        assert self.encoder is not None, f"model.shape={self.shape} has no encoder"
+        layout = _layout_of(ids, layout)
+        mask = attention_mask(layout, layout, causal=False)
+        return self.encoder(ids, layout.positions(), width=layout.width, mask=mask)
+
+    def decode(
+        self,
+        ids: Tensor,
+        layout: Padded | None = None,
+        memory: Tensor | None = None,
+        memory_layout: Padded | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Read the target; position t sees 0..t of it, and all of the memory.
+
+        Args:
+            ids: (B, T) long; with a cache, the tokens that follow those it holds.
+            layout: Which positions hold tokens; None: all.
+            memory: (B, S, D) the encoder's output. Not needed once a cache has seen it.
+            memory_layout: Which of its positions hold tokens; None: all.
+            cache: Filled with keys and values, and used in place of earlier tokens.
+
+        Returns:
+            (B, T, D), arbitrary where there is padding.
+
+        Raises:
+            UserError: If a row is longer than the learned positions.
+        """
+        assert self.decoder is not None, f"model.shape={self.shape} has no decoder"
+        layout = _layout_of(ids, layout)
+        memory_mask = None
+        if memory_layout is not None and (cache is None or cache.length == 0):
+            memory_mask = attention_mask(layout, memory_layout, causal=False)
+        if cache is None:
+            # Rows are padded on the right: the causal triangle alone hides padding from tokens.
+            return self.decoder(
+                ids,
+                layout.positions(),
+                width=layout.width,
+                causal=True,
+                memory=memory,
+                memory_mask=memory_mask,
+            )
+        if cache.length == 0:
+            cache.memory_mask = memory_mask
+        positions, mask, width = cache.extend(layout)
+        return self.decoder(
+            ids,
+            positions,
+            width=width,
+            mask=mask,
+            memory=memory,
+            memory_mask=cache.memory_mask,
+            cache=cache,
+        )
+
+    def features(self, ids: Tensor, layout: Padded | None = None) -> Tensor:
+        """One vector a position, for a head that labels a text or finds a span in it.
+
+        An encoder encodes; a decoder reads causally, so its last token has seen the most; an
+        encoder-decoder reads the text on both sides, as BART does (Lewis et al. 2020, section 3.1).
+
+        Args:
+            ids: (B, S) long.
+            layout: Which positions hold tokens; None: all.
+
+        Returns:
+            (B, S, D).
+
+        Raises:
+            UserError: If the two sides have different vocabularies, or a row is too long.
+        """
+        if self.shape == "encoder":
+            return self.encode(ids, layout)
+        if self.shape == "decoder":
+            return self.decode(ids, layout)
+        if self.target_vocabulary_size != self.vocabulary_size:
+            raise UserError(
+                "model.shape=encoder_decoder must have one vocabulary to label a text, but the "
+                f"source has {self.vocabulary_size} tokens and the target "
+                f"{self.target_vocabulary_size}",
+                "use tokenizer.joint=true or model.shape=encoder",
+            )
+        return self.decode(ids, layout, self.encode(ids, layout), layout)
+
+
+def _layout_of(ids: Tensor, layout: Padded | None) -> Padded:
+    if layout is None:
+        return Padded.unpadded(ids.shape[0], ids.shape[1], ids.device)
+    assert ids.shape == (layout.rows, layout.width), "ids do not lie as their layout says"
+    return layout

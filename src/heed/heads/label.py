@@ -1,0 +1,56 @@
+"""Which label a text has.
+
+Legend: B batch, T positions, D model width, C labels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from heed.backbone.dropout import Dropout
+from heed.backbone.layout import Padded
+
+
+class LabelHead(nn.Module):
+    """Pools a text to one vector and scores each label.
+
+    Args:
+        d_model: D.
+        n_labels: C.
+        pooling: "first" position (as BERT's), "mean" over the tokens, or the "last" token (for a
+            decoder, which has then read everything).
+        dropout: Probability of dropping an element of the pooled vector.
+    """
+
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        n_labels: int,
+        pooling: Literal["first", "mean", "last"] = "first",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.dropout = Dropout(p=dropout)
+        self.output = nn.Linear(d_model, n_labels)
+        nn.init.normal_(self.output.weight, std=0.02)
+        nn.init.zeros_(self.output.bias)
+
+    def pool(self, hidden: Tensor, layout: Padded) -> Tensor:
+        """(B, T, D) -> (B, D); padding is not looked at."""
+        if self.pooling == "first":
+            return hidden[:, 0]
+        if self.pooling == "last":
+            rows = torch.arange(layout.rows, device=hidden.device)
+            return hidden[rows, (layout.lengths - 1).clamp(min=0)]
+        real = layout.mask()[..., None]  # (B, T, 1)
+        total = hidden.float().masked_fill(~real, 0.0).sum(1)  # (B, D)
+        return (total / layout.lengths.clamp(min=1)[:, None]).to(hidden.dtype)
+
+    def forward(self, hidden: Tensor, layout: Padded) -> Tensor:
+        """(B, T, D) -> logits (B, C)."""
+        return self.output(self.dropout(self.pool(hidden, layout)))

@@ -1,0 +1,46 @@
+"""Where an answer starts and ends.
+
+Legend: B batch, T positions, D model width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class SpanLogits(NamedTuple):
+    """The scores of each position as start and as end, (B, T) each, fp32."""
+
+    start: Tensor
+    end: Tensor
+
+
+class SpanHead(nn.Module):
+    """Scores every position as the start and as the end of a span (Devlin et al. 2019, section 4.2).
+
+    Args:
+        d_model: D.
+    """
+
+    def __init__(self, *, d_model: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(d_model, 2)
+        nn.init.normal_(self.output.weight, std=0.02)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, hidden: Tensor, allowed: Tensor) -> SpanLogits:
+        """Score.
+
+        Args:
+            hidden: (B, T, D).
+            allowed: (B, T) bool, True where an answer may start or end: the passage and, for
+                "no answer", the first position.
+
+        Returns:
+            Start and end logits, -inf where not allowed.
+        """
+        logits = self.output(hidden).float().masked_fill(~allowed[..., None], float("-inf"))
+        start, end = logits.unbind(-1)  # (B, T, 2) -> 2 x (B, T)
+        return SpanLogits(start, end)
