@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from heed.errors import UserError
-from heed.tracking.files import replacing
+from heed.files import replacing
 
 # YAML 1.1 reads 1e-4 as text; YAML 1.2, Hydra and everybody's eye read it as a number.
 _FLOAT = re.compile(

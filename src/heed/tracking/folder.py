@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from heed.errors import UserError
-from heed.tracking.files import writing_error
+from heed.files import writing_error
 
 RECORD_NAME = "run.json"
 TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from heed.tracking.files import sync_folder, writing_error
+from heed.files import sync_folder, writing_error
 
 
 class PredictionWriter:

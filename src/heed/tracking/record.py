@@ -21,7 +21,7 @@ from heed.tracking.environment import (
     describe_platform,
     package_versions,
 )
-from heed.tracking.files import replacing
+from heed.files import replacing
 from heed.tracking.folder import RECORD_NAME, is_run_folder, near_run_folders
 
 SCHEMA = 1

@@ -1,0 +1,104 @@
+"""What a run needs, beside weights and optimizer, to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+
+RandomState = dict[str, Any]
+KEY = "random_states"
+
+
+class ExactState(Callback):
+    """Counts the data that was trained on, and gives training a stream of random numbers of its own.
+
+    After each training batch the data module is told that the batch is done (`advance()`); its
+    position is saved with the checkpoint and is where a resumed run starts.
+
+    The states of the random generators at the end of a training batch are those at the start of the
+    next, whatever happens in between: validation, loaders, logging or a resume leave no trace in
+    the numbers that training draws. Checkpoints hold the states of every process.
+    """
+
+    def __init__(self) -> None:
+        self._state: RandomState | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._state is None:
+            self._state = random_state(pl_module.device)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert self._state is not None
+        set_random_state(self._state, pl_module.device)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._state = random_state(pl_module.device)
+        advance = getattr(trainer.datamodule, "advance", None)  # type: ignore[attr-defined]
+        if advance is not None:
+            advance()
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._state = None  # a second fit starts from the generators as they are then
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        state = self._state or random_state(pl_module.device)
+        states: list[Any] = [state]
+        if trainer.world_size > 1 and dist.is_initialized():
+            states = [None] * trainer.world_size
+            dist.all_gather_object(states, state)
+        checkpoint[KEY] = states
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up this process's state; a process that the saved run did not have starts anew."""
+        if trainer.state.fn != "fit":
+            return
+        states = checkpoint.get(KEY, [])
+        self._state = states[trainer.global_rank] if trainer.global_rank < len(states) else None
+
+
+def random_state(device: torch.device) -> RandomState:
+    """The states of Python's, NumPy's and torch's generators as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    state: RandomState = {
+        "python": [version, list(words), gauss],
+        "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_random_state(state: RandomState, device: torch.device) -> None:
+    """Put the generators into these states; one of a device that is not there is left out."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    elif device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"].cpu())

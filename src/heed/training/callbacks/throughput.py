@@ -1,0 +1,130 @@
+"""How fast training goes, counted in tokens that are not padding."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+
+class Throughput(Callback):
+    """Logs the speed of training, over the optimizer steps since the last log line.
+
+    - `train/tokens_per_second`: real tokens (source and target, no padding) of all processes;
+    - `train/padding_share`: the share of computed token positions that are padding, 0 to 1;
+    - `train/step_seconds`: wall time of an optimizer step;
+    - `train/data_wait_share`: the share of that time spent waiting for batches, 0 to 1;
+    - `train/tokens_seen`: real tokens of all processes since the run began, resumes included.
+
+    Validation and saving are left out of the time. Nothing here waits for a device, except that
+    counts which lie on one are read when a line is logged.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0  # real tokens up to the last log line, all processes
+        self._all_positions = 0
+        self._all_seconds = 0.0
+        self._step_logged = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._real: int | Tensor = 0
+        self._positions = 0
+        self._seconds = 0.0
+        self._waited = 0.0
+        self._mark: float | None = None  # end of the last batch, or None after a pause
+        self._started = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._reset()
+        self._step_logged = trainer.global_step
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._started = time.perf_counter()
+        if self._mark is not None:
+            self._waited += self._started - self._mark
+            self._seconds += self._started - self._mark
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        now = time.perf_counter()
+        self._seconds += now - self._started
+        self._real = self._real + batch.real_tokens
+        self._positions += batch.token_positions
+        self._mark = now
+        step = trainer.global_step
+        if step != self._step_logged and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            metrics = self._collect(pl_module.device, steps=step - self._step_logged)
+            pl_module.log_dict(metrics, on_step=True, on_epoch=False)
+            self._step_logged = step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark = None
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._mark = None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._positions:
+            self._collect(pl_module.device, steps=1)
+
+    def _collect(self, device: torch.device, *, steps: int) -> dict[str, float]:
+        counts = torch.tensor([float(self._real), float(self._positions)], dtype=torch.float64)
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            on_device = counts.to(device, torch.float32 if device.type == "mps" else counts.dtype)
+            dist.all_reduce(on_device)
+            counts = on_device.cpu()
+        real, positions = int(counts[0]), int(counts[1])
+        self._seen += real
+        self._all_positions += positions
+        self._all_seconds += self._seconds
+        seconds = max(self._seconds, 1e-9)
+        metrics = {
+            "train/tokens_per_second": real / seconds,
+            "train/padding_share": 1.0 - real / max(positions, 1),
+            "train/step_seconds": seconds / steps,
+            "train/data_wait_share": self._waited / seconds,
+            "train/tokens_seen": float(self._seen),
+        }
+        mark = self._mark
+        self._reset()
+        self._mark = mark
+        return metrics
+
+    def summary(self) -> dict[str, float]:
+        """The whole training in numbers, for the run record."""
+        return {
+            "tokens": self._seen,
+            "token_positions": self._all_positions,
+            "seconds": round(self._all_seconds, 3),
+            "tokens_per_second": round(self._seen / max(self._all_seconds, 1e-9), 1),
+            "padding_share": round(1.0 - self._seen / max(self._all_positions, 1), 4),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "seen": self._seen + int(self._real),
+            "positions": self._all_positions + self._positions,
+            "seconds": self._all_seconds + self._seconds,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seen = state_dict["seen"]
+        self._all_positions = state_dict["positions"]
+        self._all_seconds = state_dict["seconds"]
