@@ -59,7 +59,7 @@ def _walk(value: Any, path: str) -> Any:
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every path that the rows have, in order of first appearance: `translation.en`, not `translation`."""
+    """Every path that the rows have, by first appearance; `translation.en`, not `translation`."""
     names: dict[str, None] = {}
     for row in rows:
         for name, value in row.items():
@@ -89,7 +89,8 @@ def resolve_columns(
         where: The file or split, for the message.
 
     Raises:
-        UserError: If a key is no record column, or a required column is not in any of the rows.
+        UserError: If a key is no record column, or a column that is required or named is not in any
+            of the rows. A list of columns stands for those of them that are there, be it none.
     """
     for name in columns:
         if name not in guesses:
@@ -100,12 +101,14 @@ def resolve_columns(
             )
     resolved: dict[str, Column] = {}
     for name, usual in guesses.items():
-        choices = [columns[name]] if columns.get(name) else [name, *usual]
+        chosen = columns.get(name)
+        inner = [one for one in usual if one.startswith(f"{name}.")]
+        choices = [chosen] if chosen else [*inner, name, *usual]
         present = next((c for c in choices if any(_has(row, c) for row in rows)), None)
         if present is not None:
             resolved[name] = present
-        elif name in required:
-            raise _not_found(name, columns.get(name), column_names(rows), where)
+        elif rows and (name in required or isinstance(chosen, str)):
+            raise _not_found(name, chosen, column_names(rows), where)
     return resolved
 
 

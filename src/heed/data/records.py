@@ -2,7 +2,8 @@
 
 - pairs:         {"source": str, "target": str, "references": list[str]}
 - labelled_text: {"text": str, "label": str}
-- passages:      {"id": str, "question": str, "context": str, "answers": list[str], "starts": list[int]}
+- passages:      {"id": str, "question": str, "context": str,
+                  "answers": list[str], "starts": list[int]}
 """
 
 from __future__ import annotations
@@ -339,9 +340,7 @@ def _input_text(
     raise InvalidRow(f"{name} is missing", f"columns found: {shown or 'none'}")
 
 
-def _identity(
-    row: Mapping[str, Any], columns: Mapping[str, Column], number: int | None
-) -> str:
+def _identity(row: Mapping[str, Any], columns: Mapping[str, Column], number: int | None) -> str:
     given = lookup(row, columns.get("id", "id"))
     if given is MISSING or given is None or given == "":
         return "" if number is None else str(number)

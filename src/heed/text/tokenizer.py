@@ -35,7 +35,8 @@ class Tokenizer:
     """Text to token ids and back.
 
     Args:
-        backend: The tokenizer of the `tokenizers` library. Its truncation and padding are turned off.
+        backend: The tokenizer of the `tokenizers` library. Its truncation and padding are
+            turned off.
         special_tokens: Role -> token, for tokens whose names do not tell their role; roles are
             pad, unk, bos, eos, sep, cls, mask.
         name: What the user calls it, for messages.

@@ -1,0 +1,272 @@
+"""A data set as records: converted once, cached as Arrow, memory-mapped ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from filelock import FileLock
+
+from heed.data.columns import Column, resolve_columns
+from heed.data.files import SPLITS, Split
+from heed.data.records import InvalidRow, LabelledText, RecordKind
+from heed.data.rows import RawRow
+from heed.data.sources import Source
+from heed.errors import UserError, nearest, raise_together
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RECORDS_VERSION = 1  # to be raised whenever the same rows would become other records
+ROWS_A_BATCH = 1000
+ROWS_LOOKED_AT = 20  # for the columns that the data has
+FIRST_SHOWN = 5
+
+
+class Fault(NamedTuple):
+    """Rows that were left out for one reason.
+
+    Attributes:
+        count: How many.
+        first: Where the first few stand, and what they have instead.
+    """
+
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
+    first: list[str]
+
+
+class Corpus:
+    """The records of a data set.
+
+    Args:
+        source: Where the raw rows come from.
+        kind: What a record is.
+        columns: Record column -> data column; what is left out is found by its usual names.
+        split_columns: Split -> columns that differ there.
+        invalid: What to do with rows that cannot become records: `drop` counts them and goes on,
+            `error` refuses the data.
+        cache_dir: Folder of the records' cache.
+
+    Raises:
+        UserError: If `split_columns` names no split. Reading can raise more: see `records`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        kind: RecordKind,
+        columns: dict[str, Column] | None = None,
+        split_columns: dict[str, dict[str, Column]] | None = None,
+        invalid: Literal["drop", "error"] = "drop",
+        cache_dir: str,
+    ) -> None:
+        if invalid not in ("drop", "error"):
+            raise UserError(
+                f"data.invalid must be drop or error, but is {invalid!r}",
+                nearest(invalid, ("drop", "error")),
+            )
+        for split in split_columns or {}:
+            if split not in SPLITS:
+                raise UserError(
+                    f"data.split_columns must name splits, but names {split!r}",
+                    nearest(split, SPLITS),
+                )
+        self.source = source
+        self.kind = kind
+        self.columns = columns or {}
+        self.split_columns = split_columns or {}
+        self.invalid = invalid
+        self.cache_dir = Path(cache_dir).expanduser() / "records"
+        self._open: dict[Split, tuple[Dataset, dict[str, Fault]]] = {}
+
+    def records(self, split: Split) -> Dataset:
+        """The records of a split, memory-mapped, in the order of the data.
+
+        Raises:
+            UserError: If the data cannot be read, lacks a column, has no valid row, or has an
+                invalid one and `invalid` is `error`.
+        """
+        dataset, faults = self._load(split)
+        if faults and self.invalid == "error":
+            raise_together(
+                [
+                    UserError(
+                        f"every row of the {split} data must be valid, but in {fault.count} "
+                        f"{reason}: {'; '.join(fault.first)}",
+                        "mend the data, or leave such rows out with data.invalid=drop",
+                    )
+                    for reason, fault in faults.items()
+                ]
+            )
+        return dataset
+
+    def faults(self, split: Split) -> dict[str, Fault]:
+        """The rows of a split that were left out: reason -> how many, and the first of them."""
+        return dict(self._load(split)[1])
+
+    def texts(
+        self, split: Split = "train", side: Literal["source", "target"] | None = None
+    ) -> Iterator[str]:
+        """Every text a tokenizer has to know, one after another, read from the disk as needed.
+
+        Args:
+            split: Which split.
+            side: Only what the model reads, or only what it writes; None for both.
+        """
+        for batch in self.records(split).iter(batch_size=ROWS_A_BATCH):
+            columns: Mapping[str, list[Any]] = batch
+            for values in zip(*columns.values(), strict=True):
+                yield from self.kind.texts(dict(zip(columns, values, strict=True)), side)
+
+    def labels(self) -> list[str]:
+        """The class names: those of the config, or else those of the training data, sorted."""
+        assert isinstance(self.kind, LabelledText), "only labelled text has labels"
+        if self.kind.labels is not None:
+            return list(self.kind.labels)
+        return sorted(set(self._load("train")[0].unique("label")))
+
+    def describe(self, split: Split) -> str:
+        """Where a split comes from, in a few words."""
+        return self.source.describe(split)
+
+    def fingerprint(self, split: Split) -> str:
+        """Hex digits that change whenever the records of a split could."""
+        parts = {
+            "version": RECORDS_VERSION,
+            "source": self.source.fingerprint(split),
+            "kind": self.kind.name,
+            "columns": self._columns(split),
+        }
+        if isinstance(self.kind, LabelledText):
+            if self.kind.labels is not None:
+                parts["labels"] = list(self.kind.labels)
+            elif split != "train":
+                parts["labels of"] = self.fingerprint("train")
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _columns(self, split: Split) -> dict[str, Column]:
+        return {**self.columns, **self.split_columns.get(split, {})}
+
+    def _load(self, split: Split) -> tuple[Dataset, dict[str, Fault]]:
+        if split not in self._open:
+            folder = self.cache_dir / self.fingerprint(split)[:32]
+            try:
+                self.cache_dir.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{folder}.lock"):
+                    self._open[split] = self._open_or_build(folder, split)
+            except OSError as error:
+                raise UserError(
+                    f"the cache of records must be writable, but {self.cache_dir} is not: "
+                    f"{error.strerror or error}",
+                    "free some room, or give another folder: paths.cache_dir=FOLDER",
+                ) from error
+        return self._open[split]
+
+    def _open_or_build(self, folder: Path, split: Split) -> tuple[Dataset, dict[str, Fault]]:
+        import pyarrow
+
+        try:
+            return _read_cache(folder)
+        except (OSError, ValueError, KeyError, pyarrow.ArrowException):
+            shutil.rmtree(folder, ignore_errors=True)  # never finished, or damaged
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            self._build(temporary, split)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return _read_cache(folder)
+
+    def _build(self, folder: Path, split: Split) -> None:
+        import pyarrow
+
+        found = _Faults()
+        schema = _schema(self.kind)
+        n_records = 0
+        with (
+            pyarrow.OSFile(str(folder / "records.arrow"), "wb") as sink,
+            pyarrow.ipc.new_stream(sink, schema) as writer,
+        ):
+            records = self._convert(split, found)
+            while batch := list(islice(records, ROWS_A_BATCH)):
+                n_records += len(batch)
+                writer.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema))
+        if n_records == 0:
+            raise UserError(
+                f"the {split} data must have a valid row, but all rows of "
+                f"{self.source.describe(split)} were left out: {found.summary()}",
+                "check data.columns, or mend the data",
+            )
+        faults = {reason: list(fault) for reason, fault in found.faults.items()}
+        (folder / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
+
+    def _convert(self, split: Split, found: _Faults) -> Iterator[dict[str, Any]]:
+        rows = self.source.rows(split)
+        head = list(islice(rows, ROWS_LOOKED_AT))
+        columns = resolve_columns(
+            self._columns(split),
+            required=self.kind.required,
+            guesses=self.kind.guesses,
+            rows=[row.values for row in head],
+            where=head[0].place if head else self.source.describe(split),
+        )
+        kind = self.kind
+        if isinstance(kind, LabelledText) and kind.labels is None and split != "train":
+            kind = LabelledText(labels=self.labels())
+        for row in chain(head, rows):
+            try:
+                if row.fault:
+                    raise InvalidRow(row.fault)
+                yield kind.convert(row.values, columns, number=row.number)
+            except InvalidRow as fault:
+                found.add(fault, row)
+
+
+class _Faults:
+    """Invalid rows, counted by reason."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, Fault] = {}
+
+    def add(self, fault: InvalidRow, row: RawRow) -> None:
+        count, first = self.faults.get(fault.reason, Fault(0, []))
+        if count < FIRST_SHOWN:
+            detail = f" ({fault.detail})" if fault.detail else ""
+            first = [*first, f"{row.place} row {row.number}{detail}"]
+        self.faults[fault.reason] = Fault(count + 1, first)
+
+    def summary(self) -> str:
+        return "; ".join(
+            f"in {fault.count} {reason}, first {fault.first[0]}"
+            for reason, fault in self.faults.items()
+        )
+
+
+def _schema(kind: RecordKind) -> Any:
+    import pyarrow
+
+    types = {
+        "text": pyarrow.string(),
+        "texts": pyarrow.list_(pyarrow.string()),
+        "integers": pyarrow.list_(pyarrow.int64()),
+    }
+    return pyarrow.schema([(name, types[type_]) for name, type_ in kind.types.items()])
+
+
+def _read_cache(folder: Path) -> tuple[Dataset, dict[str, Fault]]:
+    from datasets import Dataset
+    from datasets.table import MemoryMappedTable
+
+    faults = json.loads((folder / "faults.json").read_text(encoding="utf-8"))
+    table = MemoryMappedTable.from_file(str(folder / "records.arrow"))
+    dataset = Dataset(table, fingerprint=folder.name)
+    return dataset, {reason: Fault(*fault) for reason, fault in faults.items()}
