@@ -38,9 +38,7 @@ for _class in (_Loader, _Dumper):
 def save_config(config: dict[str, Any], path: Path | str) -> None:
     """Write plain values (dict, list, str, int, float, bool, None) as YAML, whole or not at all."""
     with replacing(Path(path), "w") as file:
-        yaml.dump(
-            config, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-        )
+        yaml.dump(config, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def load_config(path: Path | str) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def load_config(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         with open(path, encoding="utf-8") as file:
-            config = yaml.load(file, Loader=_Loader)  # noqa: S506 - a safe loader
+            config = yaml.load(file, Loader=_Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist", "a run folder holds a config.yaml") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError
+from heed.files import replacing
 from heed.tracking.environment import (
     checkouts,
     describe_code,
@@ -21,7 +22,6 @@ from heed.tracking.environment import (
     describe_platform,
     package_versions,
 )
-from heed.files import replacing
 from heed.tracking.folder import RECORD_NAME, is_run_folder, near_run_folders
 
 SCHEMA = 1
@@ -126,7 +126,9 @@ class RunRecord:
                 "restore it from a copy; the rest of the folder needs it",
             ) from error
         if not isinstance(fields, dict) or "schema" not in fields:
-            raise UserError(f"{path} must be a run record, but has no 'schema'", "give a run folder")
+            raise UserError(
+                f"{path} must be a run record, but has no 'schema'", "give a run folder"
+            )
         if fields["schema"] != SCHEMA:
             raise UserError(
                 f"{path} must have schema {SCHEMA}, but has {fields['schema']!r}",
@@ -275,7 +277,9 @@ def _not_a_run_folder(run_dir: Path) -> UserError:
 def _shown(path: Path) -> str:
     """The path as short as it can be typed."""
     absolute = Path(os.path.abspath(path))
-    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
+    return (
+        str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
+    )
 
 
 def _relative(path: Path, run_dir: Path) -> str:

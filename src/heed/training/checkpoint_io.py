@@ -67,9 +67,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def load_checkpoint(
-    path: str | os.PathLike[str], *, map_location: Any = "cpu"
-) -> dict[str, Any]:
+def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint file as tensors and plain values.
 
     Raises:

@@ -112,12 +112,15 @@ class LastCheckpoint(_RunCheckpoint):
                 "callbacks.last must save by steps or by minutes, but both are given",
                 "leave out callbacks.last.every_n_train_steps or callbacks.last.every_n_minutes",
             )
+        interval = None if every_n_minutes is None else timedelta(minutes=every_n_minutes)
         super().__init__(
             filename=LAST,
             save_top_k=1,
             enable_version_counter=False,
             every_n_train_steps=every_n_train_steps,
-            train_time_interval=None if every_n_minutes is None else timedelta(minutes=every_n_minutes),
+            train_time_interval=None
+            if every_n_minutes is None
+            else timedelta(minutes=every_n_minutes),
             save_on_train_epoch_end=False,
         )
 

@@ -51,9 +51,7 @@ class ExponentialMovingAverage(WeightAveraging):
         """Whether the average takes up the weights after this optimizer step."""
         return step_idx is not None and (step_idx + 1) % self.every_n_steps == 0
 
-    def on_validation_epoch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> None:
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit":
             super().on_validation_epoch_start(trainer, pl_module)
             self._swapped = True

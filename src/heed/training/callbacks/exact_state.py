@@ -16,7 +16,7 @@ KEY = "random_states"
 
 
 class ExactState(Callback):
-    """Counts the data that was trained on, and gives training a stream of random numbers of its own.
+    """Counts the data trained on, and gives training a stream of random numbers of its own.
 
     After each training batch the data module is told that the batch is done (`advance()`); its
     position is saved with the checkpoint and is where a resumed run starts.
@@ -78,10 +78,11 @@ class ExactState(Callback):
 def random_state(device: torch.device) -> RandomState:
     """The states of Python's, NumPy's and torch's generators as tensors and plain values."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    numpy_state: Any = np.random.get_state()
+    name, keys, *rest = numpy_state
     state: RandomState = {
         "python": [version, list(words), gauss],
-        "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [name, keys.tolist(), *rest],
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":

@@ -95,7 +95,7 @@ class Interrupt(Checkpoint):
         self.received = signum
         if not (first and self._training):
             raise Stopped(signum, saved=False)
-        text = "\nStopping after this step and saving. Ctrl-C again stops at once, without saving.\n"
+        text = "\nStopping after this step, and saving. Ctrl-C again stops at once.\n"
         os.write(2, text.encode())  # a signal may come in the middle of a print
 
     # The trainer ---------------------------------------------------------------------------------

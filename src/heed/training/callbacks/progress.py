@@ -46,9 +46,7 @@ class RichProgress(RichProgressBar):
     """
 
     def __init__(self, *, refresh_rate: int = 10) -> None:
-        super().__init__(
-            refresh_rate=refresh_rate, theme=_THEME, console_kwargs={"stderr": True}
-        )
+        super().__init__(refresh_rate=refresh_rate, theme=_THEME, console_kwargs={"stderr": True})
         self._drawn = 0.0
 
     def get_metrics(  # type: ignore[override]

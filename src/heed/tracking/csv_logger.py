@@ -1,0 +1,102 @@
+"""Every logged number in one CSV file in the run folder."""
+
+from __future__ import annotations
+
+import csv
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from heed.files import replacing
+
+FILE_NAME = "metrics.csv"
+
+
+class CsvLogger(Logger):
+    """Appends to `<run_dir>/metrics.csv`: a `step` column, and one for each metric.
+
+    Each call of `log_metrics` is a row, empty where it has no value. A metric that comes up later
+    adds a column. A file that is there is gone on with, as a resumed run does.
+
+    Args:
+        run_dir: The run folder.
+    """
+
+    def __init__(self, *, run_dir: Path | str) -> None:
+        super().__init__()
+        self.path = Path(run_dir) / FILE_NAME
+        self._columns: list[str] | None = None
+        self._rows: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        """Nothing: the file lies in the run folder itself."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nothing: the file lies in the run folder itself."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Nothing: the run folder holds the config."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Keep a row, to be written by `save`."""
+        row = {name: float(value) for name, value in metrics.items()}
+        self._rows.append({"step": "" if step is None else step, **row})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows that were kept."""
+        if not self._rows:
+            return
+        columns = self._columns if self._columns is not None else self._columns_on_disk()
+        new = sorted({name for row in self._rows for name in row} - set(columns) - {"step"})
+        if new or not columns:
+            columns = ["step", *[name for name in columns if name != "step"], *new]
+            self._widen(columns)
+        self._columns = columns
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, columns).writerows(self._rows)
+        self._rows = []
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the rows that were kept."""
+        self.save()
+
+    def _columns_on_disk(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+
+    def _widen(self, columns: list[str]) -> None:
+        rows: list[dict[str, str]] = []
+        if self.path.exists():
+            rows = read_metrics(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path, "w") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_metrics(path: Path | str) -> list[dict[str, str]]:
+    """The rows of a metrics file as text, "" where a row has no value."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,219 @@
+"""Weights & Biases without surprises: it never asks, never stops a run, and works offline."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import secrets
+import socket
+import threading
+import urllib.request
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import DummyExperiment
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from heed.tracking.tolerant import Tolerant
+
+Mode = Literal["auto", "online", "offline", "disabled"]
+_ID_FILE = "run_id"
+_CONNECT_SECONDS = 1.0
+_SETTINGS: dict[str, Any] = {
+    "silent": True,
+    "console": "off",  # what is printed stays with the terminal
+    "disable_code": True,
+    "disable_git": True,  # the run record has both
+    "disable_job_creation": True,
+    "init_timeout": 15.0,
+    "finish_timeout": 60.0,  # what is not uploaded by then stays on disk, to be synced
+}
+
+
+class HeedWandbLogger(Tolerant, WandbLogger):
+    """Lightning's wandb logger with its files in `<run_dir>/wandb`.
+
+    Online when `choose_mode` says so, else offline. If wandb fails, at the start or later, one line
+    says so and the run goes on. A resumed run goes on with its wandb run: the id lies in
+    `wandb/run_id`. Nothing is started before the trainer asks, and only on the first process.
+
+    Args:
+        run_dir: The run folder.
+        name: Name of the run.
+        project: Project on the server.
+        entity: User or team; None for the account's default.
+        group: What runs are grouped by.
+        tags: Tags of the run.
+        notes: A longer description.
+        mode: "auto", "online", "offline" or "disabled".
+    """
+
+    tracker = "wandb"
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path | str,
+        name: str,
+        project: str,
+        entity: str | None = None,
+        group: str | None = None,
+        tags: list[str] | None = None,
+        notes: str | None = None,
+        mode: Mode = "auto",
+    ) -> None:
+        self._run_dir = Path(run_dir)
+        self._mode = mode
+        super().__init__(name=name, save_dir=str(run_dir), project=project)
+        self._own_init: dict[str, Any] = {
+            "name": name,
+            "project": project,
+            "entity": entity,
+            "group": group,
+            "tags": tags,
+            "notes": notes,
+            "dir": str(run_dir),
+            "resume": "allow",
+            "reinit": "finish_previous",
+        }
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The wandb run, begun at the first use; a dummy once wandb has failed."""
+        if self._experiment is None:
+            self._experiment = self.attempt("starting a run", self._begin)
+        return self._experiment if self._experiment is not None else DummyExperiment()
+
+    def _begin(self) -> Any:
+        mode = choose_mode(self._mode)
+        try:
+            run = self._init(mode)
+        except Exception:
+            if mode != "online":
+                raise
+            run = self._init("offline")  # a server that refuses, a key that is no longer good
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return run
+
+    def _init(self, mode: str) -> Any:
+        known = wandb.Settings()
+        settings = {key: value for key, value in _SETTINGS.items() if hasattr(known, key)}
+        return wandb.init(
+            **self._own_init, id=self._run_id(), mode=mode, settings=wandb.Settings(**settings)
+        )
+
+    def _run_id(self) -> str:
+        path = self._run_dir / "wandb" / _ID_FILE
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
+        return path.read_text(encoding="utf-8").strip()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.attempt("logging metrics", lambda: WandbLogger.log_metrics(self, metrics, step))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:  # type: ignore[override]
+        self.attempt("logging the config", lambda: WandbLogger.log_hyperparams(self, params))
+
+    @rank_zero_only
+    def log_table(  # type: ignore[override]
+        self, key: str, columns: list[str], data: list[list[str]], step: int | None = None
+    ) -> None:
+        """Log a table of short texts."""
+        self.attempt(
+            "logging a table",
+            lambda: WandbLogger.log_table(self, key, columns=columns, data=data, step=step),
+        )
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Nothing: checkpoints stay in the run folder."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Nothing yet: a test may follow the training; `finish` ends the run."""
+
+    @rank_zero_only
+    def finish(self, *, succeeded: bool = True) -> str | None:
+        """End the wandb run, so that the next one of this process starts its own.
+
+        Returns:
+            A line for the user: where the run is, or how to upload it. None if there is no run.
+        """
+        run, self._experiment = self._experiment, None
+        if run is None or isinstance(run, DummyExperiment):
+            return None
+        offline, url = bool(run.offline), run.url
+        folder = os.path.relpath(run.settings.sync_dir)
+        self.attempt("finishing", lambda: run.finish(exit_code=0 if succeeded else 1))
+        if run.disabled:
+            return None
+        if offline or self.failed:
+            return f"wandb: kept offline; upload it with: wandb sync {folder}"
+        return f"wandb: {url}"
+
+
+def choose_mode(mode: Mode = "auto") -> Literal["online", "offline", "disabled"]:
+    """What wandb can do here, without asking anybody.
+
+    WANDB_MODE and WANDB_DISABLED come first. "auto" and "online" are online only with an account
+    (WANDB_API_KEY, WANDB_IDENTITY_TOKEN_FILE, netrc or wandb's settings) and a server that takes a
+    connection within a second.
+    """
+    asked = os.environ.get("WANDB_MODE", mode if mode != "auto" else "online")
+    if os.environ.get("WANDB_DISABLED", "").lower() in {"true", "1", "yes"}:
+        return "disabled"
+    if asked in {"disabled", "offline"}:
+        return asked  # type: ignore[return-value]
+    if asked == "dryrun":
+        return "offline"
+    url = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
+    return "online" if _has_account(url) and _answers(url) else "offline"
+
+
+def _has_account(url: str) -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    if wandb.setup().settings.api_key:
+        return True
+    host = urlsplit(url).netloc
+    files = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    for file in files:
+        try:
+            if netrc.netrc(os.path.expanduser(file)).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def _answers(url: str) -> bool:
+    """Whether the server, or the proxy on the way, takes a connection within a second."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    address = (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
+    reached = threading.Event()
+
+    def connect() -> None:  # in a thread, since looking up a name knows no time limit
+        try:
+            socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+            reached.set()
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    return reached.is_set()
