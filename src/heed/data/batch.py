@@ -1,0 +1,199 @@
+"""What a training or evaluation step receives: small typed batches.
+
+Legend: B rows, T padded positions (S of a source, T of a target).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heed.backbone.layout import Padded
+
+Self = TypeVar("Self", bound="Movable")
+
+
+class Movable:
+    """A dataclass of tensors, layouts and plain values whose tensors travel together."""
+
+    def to(self: Self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same object with its tensors on `device`; plain values stay as they are."""
+        return self._moved(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self: Self) -> Self:
+        """The same object in page-locked memory, so that copies to a GPU can overlap."""
+        return self._moved(lambda part: part.pin_memory())
+
+    def _moved(self: Self, move: Callable[[Any], Any]) -> Self:
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        moved = {
+            name: move(part)
+            for name, part in parts.items()
+            if isinstance(part, (Tensor, Padded, Movable))
+        }
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass
+class Tokens(Movable):
+    """Token rows together with how they lie in their tensor.
+
+    Attributes:
+        ids: (B, T) int64, padded on the right.
+        layout: The lengths of the rows and the padded width.
+        real_tokens: Tokens that are not padding, counted on the host when the batch was made, so
+            that asking never waits for a GPU. Counted from `layout` when it is not given.
+    """
+
+    ids: Tensor
+    layout: Padded
+    real_tokens: int = -1
+
+    def __post_init__(self) -> None:
+        if self.real_tokens < 0:
+            self.real_tokens = int(self.layout.lengths.sum())
+
+    @classmethod
+    def padded(cls, rows: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> Tokens:
+        """Rows of token ids, padded on the right with `pad_id` to the longest of them."""
+        lengths = lengths_of(rows)
+        ids = pad(rows, lengths, fill=pad_id)
+        full = bool((lengths == ids.shape[1]).all())
+        layout = Padded(torch.from_numpy(lengths), ids.shape[1], full=full)
+        return cls(torch.from_numpy(ids), layout, int(lengths.sum()))
+
+    @property
+    def token_positions(self) -> int:
+        """B * T: the positions that are computed, padding included."""
+        return self.layout.token_positions
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+
+@dataclass
+class PairBatch(Movable):
+    """Source texts and the texts to be written for them.
+
+    The decoder reads `target.ids[:, :-1]` (layout `target.layout.drop_last()`) and is asked for
+    `target.ids[:, 1:]`.
+
+    Attributes:
+        source: ids (B, S), each row tokens + eos.
+        target: ids (B, T), each row bos + tokens + eos; None when there is nothing to learn from.
+        records: The B records as read, for scoring; None in training.
+        indices: B numbers of the records in their split or input.
+    """
+
+    source: Tokens
+    target: Tokens | None
+    records: list[dict[str, Any]] | None
+    indices: list[int]
+
+    @property
+    def real_tokens(self) -> int:
+        """Source and target tokens without padding."""
+        return self.source.real_tokens + (self.target.real_tokens if self.target else 0)
+
+    @property
+    def token_positions(self) -> int:
+        """Source and target positions, padding included."""
+        return self.source.token_positions + (self.target.token_positions if self.target else 0)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass
+class TextBatch(Movable):
+    """Texts and their classes.
+
+    Attributes:
+        tokens: ids (B, T), each row cls + tokens + eos.
+        labels: (B,) int64 class numbers; None when they are unknown.
+        records: The B records as read; None in training.
+        indices: B numbers of the records in their split or input.
+    """
+
+    tokens: Tokens
+    labels: Tensor | None
+    records: list[dict[str, Any]] | None
+    indices: list[int]
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens without padding."""
+        return self.tokens.real_tokens
+
+    @property
+    def token_positions(self) -> int:
+        """Positions, padding included."""
+        return self.tokens.token_positions
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass
+class SpanBatch(Movable):
+    """Windows of passages, each behind its question, and where the answer lies.
+
+    A record whose passage is long has several windows, in any batches; `indices` says which
+    belong together.
+
+    Attributes:
+        tokens: ids (B, T), each row cls + question + sep + passage window + eos.
+        passage_mask: (B, T) bool, True on the tokens of the passage.
+        starts: (B,) int64 column of the answer's first token; 0 (the cls token) when the answer
+            is not in this window; None when answers are unknown.
+        ends: (B,) int64 column of the answer's last token, likewise.
+        offsets: (B, T, 2) int64 first and past-the-end character of each passage token in its
+            context, -1 elsewhere; None in training.
+        records: The B records as read; None in training.
+        indices: B numbers of the records in their split or input.
+    """
+
+    tokens: Tokens
+    passage_mask: Tensor
+    starts: Tensor | None
+    ends: Tensor | None
+    offsets: Tensor | None
+    records: list[dict[str, Any]] | None
+    indices: list[int]
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens without padding."""
+        return self.tokens.real_tokens
+
+    @property
+    def token_positions(self) -> int:
+        """Positions, padding included."""
+        return self.tokens.token_positions
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+Batch = PairBatch | TextBatch | SpanBatch
+
+
+def lengths_of(rows: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+    """(B,) int64 lengths of B rows."""
+    return np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+
+
+def pad(
+    rows: Sequence[Sequence[int] | np.ndarray], lengths: np.ndarray, *, fill: int, width: int = 0
+) -> np.ndarray:
+    """(B, T) int64: rows of integers padded on the right with `fill` to the longest, or `width`."""
+    width = max(width, int(lengths.max(initial=0)), 1)
+    padded = np.full((len(rows), width), fill, dtype=np.int64)
+    if lengths.sum():
+        padded[np.arange(width) < lengths[:, None]] = np.concatenate(rows)
+    return padded

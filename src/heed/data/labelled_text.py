@@ -1,0 +1,109 @@
+"""Texts with a class (sentiment) as token rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from heed.data.batch import TextBatch, Tokens
+from heed.data.preparation import Rows, digest, require_length
+from heed.data.records import LabelledText, RecordKind
+from heed.errors import UserError, nearest
+from heed.text.tokenizer import Tokenizer
+
+ENCODING = 1  # raise it when rows of the same records come out differently
+UNKNOWN = -1
+
+
+class LabelledTextPreparation:
+    """Rows of a text, cls + tokens + eos, and the number of its class.
+
+    A text that is too long is cut at its tail; the row's "cut" counts the tokens lost.
+
+    Args:
+        tokenizer: Tokenizer of the texts.
+        labels: Names of the classes; a class's number is its place here.
+        max_length: Most tokens of a row, cls and eos included.
+
+    Raises:
+        UserError: If there are fewer than two labels, one twice, or no room for text.
+    """
+
+    kind: ClassVar[type[RecordKind]] = LabelledText
+    streams: ClassVar[tuple[str, ...]] = ("text",)
+    scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut", "label")
+    list_columns: ClassVar[tuple[str, ...]] = ("text", "lengths")
+
+    def __init__(self, *, tokenizer: Tokenizer, labels: list[str], max_length: int) -> None:
+        require_length("task.preparation.max_length", max_length, 3, "cls, a token and eos")
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            raise UserError(
+                f"data.labels must name two or more different classes, but is {labels}",
+                "list each class once, or leave data.labels=null to take the training split's",
+            )
+        self.tokenizer = tokenizer
+        self.labels = list(labels)
+        self.max_length = max_length
+        self._numbers = {name: number for number, name in enumerate(self.labels)}
+
+    @staticmethod
+    def texts(record: Mapping[str, Any]) -> list[str]:
+        """The text."""
+        return [record["text"]]
+
+    def encode(
+        self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
+    ) -> Rows:
+        """One row a record; without labels (prediction) the class is -1.
+
+        Raises:
+            UserError: If a label is not among the classes.
+        """
+        texts = records["text"]
+        labels = records.get("label") or [None] * len(texts)
+        keep = self.max_length - 2
+        cls, eos = self.tokenizer.cls_id, self.tokenizer.eos_id
+        rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
+        for index, ids, label in zip(indices, self.tokenizer.encode(texts), labels, strict=True):
+            rows["index"].append(index)
+            rows["cut"].append(max(0, len(ids) - keep))
+            rows["label"].append(self._number(label, index))
+            rows["text"].append([cls, *ids[:keep], eos])
+            rows["lengths"].append([len(rows["text"][-1])])
+        return rows
+
+    def _number(self, label: str | None, index: int) -> int:
+        if label is None:
+            return UNKNOWN
+        if label not in self._numbers:
+            raise UserError(
+                f"the label of record {index} must be one of data.labels, but is {label!r}",
+                nearest(label, self.labels),
+            )
+        return self._numbers[label]
+
+    def collate(
+        self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
+    ) -> TextBatch:
+        """A batch of rows; its labels are None when a row has none."""
+        labels = torch.tensor([int(row["label"]) for row in rows], dtype=torch.long)
+        return TextBatch(
+            tokens=Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id),
+            labels=None if bool((labels == UNKNOWN).any()) else labels,
+            records=records,
+            indices=[int(row["index"]) for row in rows],
+        )
+
+    def fingerprint(self) -> str:
+        """Digest of the tokenizer, the classes and the limit."""
+        return digest(
+            {
+                "preparation": type(self).__name__,
+                "encoding": ENCODING,
+                "tokenizer": self.tokenizer.fingerprint,
+                "labels": self.labels,
+                "length": self.max_length,
+            }
+        )

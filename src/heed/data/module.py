@@ -1,0 +1,365 @@
+"""The data of a run as Lightning wants it: a loader for each split, and the place in the data.
+
+`Trainer(use_distributed_sampler=False)` is needed: the samplers here deal rows to the processes
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from heed.data.batch import Batch
+from heed.data.cache import EncodedRows, encoded_rows, rows_fingerprint
+from heed.data.corpus import Corpus
+from heed.data.preparation import Preparation, columns_of, digest
+from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
+from heed.errors import UserError
+
+Split = Literal["train", "validation", "test"]
+STAGES: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": (),
+    None: ("train", "validation", "test"),
+}
+
+
+class DataModule(LightningDataModule):
+    """Batches of a corpus for training, validation and testing, and of any records to predict.
+
+    Training batches come from a `TokenBudgetSampler`, so a place in the data is two numbers, the
+    epoch and the micro-batches of it that were trained on. Loaders run ahead of training, so the
+    training loop says what was trained on: it calls `advance()` once after each micro-batch, before
+    checkpoints are saved. The state of this module is that place, and a training loader made
+    after `load_state_dict` begins there.
+
+    Args:
+        corpus: The records of each split.
+        preparation: Turns records into token rows and rows into batches.
+        max_tokens: Most token positions of one step of all processes together, padding included
+            (before gradient accumulation); None for no limit.
+        batch_size: Most rows of one step of all processes together; None for no limit.
+        eval_max_tokens: Most token positions of one evaluation batch of one process; None takes
+            `max_tokens`. `batch_size` holds for these batches too.
+        seed: Decides the order of training batches.
+        num_workers: Processes that fetch and pad batches ahead; 0 does it in the training process.
+        cache_dir: Folder for encoded rows.
+        limit_examples: Most records of each split, the first ones; None takes all.
+
+    Raises:
+        UserError: If a limit is missing or useless.
+    """
+
+    allow_zero_length_dataloader_with_multiple_devices = True  # a test split of one row, two GPUs
+
+    def __init__(
+        self,
+        *,
+        corpus: Corpus,
+        preparation: Preparation,
+        max_tokens: int | None,
+        batch_size: int | None,
+        eval_max_tokens: int | None,
+        seed: int,
+        num_workers: int,
+        cache_dir: str,
+        limit_examples: int | None,
+    ) -> None:
+        super().__init__()
+        for key, value, least in (
+            ("num_workers", num_workers, 0),
+            ("limit_examples", limit_examples, 1),
+            ("eval_max_tokens", eval_max_tokens, 1),
+        ):
+            if value is not None and value < least:
+                raise UserError(f"data.{key} must be at least {least}, but is {value}")
+        if max_tokens is None and batch_size is None:
+            raise UserError(
+                "data.max_tokens or data.batch_size must be given, but both are null",
+                "try data.max_tokens=4096",
+            )
+        self.corpus = corpus
+        self.preparation = preparation
+        self.max_tokens = max_tokens
+        self.batch_size = batch_size
+        self.eval_max_tokens = eval_max_tokens if eval_max_tokens is not None else max_tokens
+        self.seed = seed
+        self.num_workers = num_workers
+        self.cache_dir = cache_dir
+        self.limit_examples = limit_examples
+        self._rows: dict[Split, EncodedRows] = {}
+        self._train_sampler: TokenBudgetSampler | None = None
+        self._resume_from: dict[str, int] | None = None
+
+    # Rows
+
+    def prepare_data(self) -> None:
+        """Build what is not in the cache yet; one process of a machine does it for all."""
+        for split in self._splits():
+            self._encoded(split)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the encoded rows of the splits that a stage needs."""
+        for split in STAGES[stage]:
+            self.rows(split)
+
+    def rows(self, split: Split) -> EncodedRows:
+        """The token rows of a split, encoded when they are not in the cache."""
+        if split not in self._rows:
+            self._rows[split] = self._encoded(split)
+        return self._rows[split]
+
+    def records(self, split: Split) -> Any:
+        """The records of a split as a `datasets.Dataset`, at most `limit_examples`."""
+        records = self.corpus.records(split)
+        if self.limit_examples is not None and self.limit_examples < len(records):
+            records = records.select(range(self.limit_examples))
+        return records
+
+    def _splits(self) -> tuple[Split, ...]:
+        state = getattr(self.trainer, "state", None)
+        stage = None if state is None or state.fn is None else str(state.fn.value)
+        return STAGES.get(stage, STAGES[None])
+
+    def _encoded(self, split: Split) -> EncodedRows:
+        return encoded_rows(
+            self.records(split),
+            self.preparation,
+            training=split == "train",
+            records_fingerprint=self._records_fingerprint(split),
+            cache_dir=self.cache_dir,
+            description=f"Encoding {split}",
+        )
+
+    def _records_fingerprint(self, split: Split) -> str:
+        return digest([self.corpus.fingerprint(split), self.limit_examples])
+
+    # Loaders
+
+    def train_dataloader(self) -> DataLoader:
+        """Training batches of this process, from the place that was loaded or the epoch's start."""
+        sampler = self._new_train_sampler()
+        if self._resume_from is not None:
+            sampler.load_state_dict(self._resume_from)
+            self._resume_from = None
+        elif self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)
+        self._train_sampler = sampler
+        return TrainingLoader(
+            BatchRows(self.rows("train"), None), sampler=sampler, **self._loader_options()
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Validation batches of this process, with their records."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        """Test batches of this process, with their records."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: Split) -> DataLoader:
+        rows = self.rows(split)
+        rank, world_size = self._place()
+        sampler = EvaluationSampler(
+            lengths=rows.lengths,
+            max_tokens=self.eval_max_tokens,
+            batch_size=self.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+        return DataLoader(
+            BatchRows(rows, self.records(split)), sampler=sampler, **self._loader_options()
+        )
+
+    def _new_train_sampler(self) -> TokenBudgetSampler:
+        rank, world_size = self._place()
+        return TokenBudgetSampler(
+            lengths=self.rows("train").lengths,
+            max_tokens=self.max_tokens,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            # the same few batches are meant to come again in every epoch
+            shuffle=not getattr(self.trainer, "overfit_batches", 0),
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader_options(self) -> dict[str, Any]:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        return {
+            "batch_size": None,  # the sampler gives whole batches
+            "collate_fn": Collate(self.preparation),
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": device == "cuda",
+        }
+
+    # Prediction
+
+    def predict_batches(
+        self, records: Iterable[dict[str, Any]], *, chunk_records: int = 1024
+    ) -> Iterator[Batch]:
+        """Batches of records that are read as they come, in flat memory.
+
+        Records are read `chunk_records` at a time and batched by length within such a chunk, all
+        of it before the next; `batch.indices` are places in the input. So when a batch of
+        the next chunk arrives, the last chunk can be put in order and written.
+        """
+        for _, batches in self.predict_chunks(records, chunk_records=chunk_records):
+            yield from batches
+
+    def predict_chunks(
+        self, records: Iterable[dict[str, Any]], *, chunk_records: int = 1024
+    ) -> Iterator[tuple[list[dict[str, Any]], Iterator[Batch]]]:
+        """As `predict_batches`, a chunk at a time: its records in input order, and its batches."""
+        stream, first = iter(records), 0
+        while chunk := list(islice(stream, chunk_records)):
+            yield chunk, self._chunk_batches(chunk, first)
+            first += len(chunk)
+
+    def _chunk_batches(self, chunk: list[dict[str, Any]], first: int) -> Iterator[Batch]:
+        numbers = range(first, first + len(chunk))
+        columns = self.preparation.encode(columns_of(chunk), numbers, training=False)
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        sampler = EvaluationSampler(
+            lengths=np.array(columns["lengths"], dtype=np.int64),
+            max_tokens=self.eval_max_tokens,
+            batch_size=self.batch_size,
+        )
+        for places in sampler:
+            batch = [rows[place] for place in places]
+            yield self.preparation.collate(batch, [chunk[row["index"] - first] for row in batch])
+
+    # The place in the data
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; in the epoch where training already is, stay."""
+        if self._train_sampler is not None:
+            self._train_sampler.set_epoch(epoch)
+
+    def advance(self) -> None:
+        """Say that one more micro-batch was trained on; after an epoch's last, go to the next."""
+        sampler = self._train_sampler
+        assert sampler is not None, "there is no training loader to advance"
+        sampler.position += 1
+        batches = len(sampler)
+        if self.trainer is not None:
+            batches = int(min(batches, self.trainer.num_training_batches))
+        if sampler.position >= batches:
+            sampler.set_epoch(sampler.epoch + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the training data: {"epoch", "position"}."""
+        if self._train_sampler is not None:
+            return self._train_sampler.state_dict()
+        return self._resume_from or {"epoch": 0, "position": 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to a place in the training data: at once, and for the next training loader."""
+        self._resume_from = {name: int(state_dict[name]) for name in ("epoch", "position")}
+        if self._train_sampler is not None:
+            self._train_sampler.load_state_dict(self._resume_from)
+
+    # Record of the run
+
+    def statistics(self, splits: Iterable[Split] = ("train", "validation")) -> dict[str, Any]:
+        """What the run record keeps about the data, by split, as plain values.
+
+        Rows, tokens and lengths by stream, cut rows, dropped records with their reasons and
+        fingerprints; for training also the batches of an epoch and their padding share.
+        """
+        return {split: self._split_statistics(split) for split in splits}
+
+    def _split_statistics(self, split: Split) -> dict[str, Any]:
+        rows = self.rows(split)
+        records_fingerprint = self._records_fingerprint(split)
+        found: dict[str, Any] = {
+            **rows.counts,
+            "tokens": {},
+            "lengths": {},
+            "dropped": {
+                reason: {"count": int(count), "rows": [int(row) for row in first]}
+                for reason, (count, first) in self.corpus.faults(split).items()
+            },
+            "fingerprint": self.corpus.fingerprint(split),
+            "encoded": rows_fingerprint(
+                records_fingerprint, self.preparation, training=split == "train"
+            ),
+        }
+        for number, stream in enumerate(self.preparation.streams):
+            lengths = np.asarray(rows.lengths[:, number])
+            found["tokens"][stream] = int(lengths.sum())
+            found["lengths"][stream] = _percentiles(lengths)
+        if split == "train":
+            sampler = self._train_sampler or self._new_train_sampler()
+            found["batches"] = len(sampler)
+            found["oversized_rows"] = sampler.oversized
+            found["padding_share"] = round(sampler.padding_share, 6)
+        return found
+
+
+class TrainingLoader(DataLoader):
+    """A loader whose state is its sampler's place, so that Lightning knows it can be resumed."""
+
+    sampler: TokenBudgetSampler
+
+    def state_dict(self) -> dict[str, int]:
+        """The place of the sampler."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go to a place."""
+        self.sampler.load_state_dict(state_dict)
+
+
+class BatchRows(Dataset):
+    """Fetches all rows of a batch at once, and their records when there are any."""
+
+    def __init__(self, rows: EncodedRows, records: Any | None) -> None:
+        self.rows = rows
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, numbers: list[int]) -> tuple[list[dict], list[dict] | None]:
+        rows = self.rows.take(numbers)
+        if self.records is None:
+            return rows, None
+        columns = self.records[[row["index"] for row in rows]]
+        names = list(columns)
+        return rows, [
+            dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)
+        ]
+
+
+class Collate:
+    """The preparation's `collate` on what `BatchRows` fetches; can be sent to a worker."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._collate: Callable[..., Batch] = preparation.collate
+
+    def __call__(self, fetched: tuple[list[dict], list[dict] | None]) -> Batch:
+        return self._collate(*fetched)
+
+
+def _percentiles(lengths: np.ndarray) -> dict[str, float]:
+    if not len(lengths):
+        return {}
+    names = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    return {name: float(np.percentile(lengths, at)) for name, at in names.items()}
