@@ -6,26 +6,19 @@ Legend: B batch, S source length, T target length, D model width, N decoder rows
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from torch import Tensor
 
-from heed.backbone.cache import KeyValueCache
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.data.batch import PairBatch
 from heed.data.pairs import PairPreparation
-from heed.decoding.hypothesis import Hypothesis
-from heed.decoding.length import maximum_lengths
+from heed.decoding.decoder import Decoder
+from heed.decoding.step import Hypothesis
 from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage, Task
-
-
-class Decoder(Protocol):
-    """Greedy search, beam search or sampling."""
-
-    def __call__(self, step: Any, **settings: Any) -> list[list[Hypothesis]]: ...
 
 
 class TransformerStep:
@@ -49,7 +42,7 @@ class TransformerStep:
         self.head = head
         self.memory = memory
         self.memory_layout = memory_layout
-        self.cache = KeyValueCache()
+        self.cache = backbone.new_cache()
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """(N,) the last token of each row -> (N, V) logits of the next."""
@@ -61,12 +54,12 @@ class TransformerStep:
 
     def reorder(self, rows: Tensor) -> None:
         """Keep, repeat or drop rows: row i becomes what row `rows[i]` was."""
-        self.cache.reorder(rows)
-        self.memory = self.memory[rows]
-        lengths = self.memory_layout.lengths[rows]
-        self.memory_layout = Padded(
-            lengths, self.memory_layout.width, full=self.memory_layout.full
-        )
+        if self.cache.length:
+            self.cache.reorder(rows)
+            return
+        self.memory = self.memory[rows]  # nothing is cached before the first token
+        layout = self.memory_layout
+        self.memory_layout = Padded(layout.lengths[rows], layout.width, full=layout.full)
 
 
 class GenerationTask(Task):
@@ -136,7 +129,7 @@ class GenerationTask(Task):
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
-            max_length=maximum_lengths(decoder, batch.source.layout.lengths),
+            max_length=decoder.max_lengths(batch.source.layout.lengths),
             device=memory.device,
         )
         return [self._prediction(hypotheses) for hypotheses in beams]

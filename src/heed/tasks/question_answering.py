@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from heed.backbone.transformer import Transformer
 from heed.data.batch import SpanBatch
-from heed.data.passages import best_spans
+from heed.data.passages import best_span
 from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.heads.span import SpanHead
 from heed.metrics.squad import SquadScore
@@ -55,7 +55,9 @@ class QuestionAnswering(Task):
         """(B, T) of the start and (B, T) of the end, minus infinity where neither can be."""
         tokens = batch.tokens
         hidden = self.backbone.features(tokens.ids, tokens.layout)  # (B, T, D)
-        return self.head(hidden, batch.passage_mask)
+        allowed = batch.passage_mask.clone()
+        allowed[:, 0] = True  # "no answer in this window"
+        return self.head(hidden, allowed)
 
     def loss(self, batch: SpanBatch) -> Loss:
         """Half the cross-entropy of the start plus half that of the end, summed over rows."""
@@ -73,9 +75,10 @@ class QuestionAnswering(Task):
         Spans of different windows compete by their summed logits; `score` is the probability of
         the answer's start times that of its end, over all windows of the passage together.
         """
-        start_logits, end_logits = (logits.float() for logits in self.logits(batch))
-        spans = best_spans(
-            start_logits, end_logits, batch.passage_mask, max_answer_length=self.max_answer_length
+        assert batch.offsets is not None
+        start_logits, end_logits = self.logits(batch)
+        starts, ends, scores = best_span(
+            start_logits, end_logits, batch.passage_mask, self.max_answer_length
         )
         normaliser = torch.logsumexp(start_logits, 1), torch.logsumexp(end_logits, 1)  # (B,) each
         missing = start_logits[:, 0] + end_logits[:, 0]  # (B,) the first token stands for none
@@ -84,14 +87,14 @@ class QuestionAnswering(Task):
             rows_of.setdefault(index, []).append(row)
         predictions = []
         for (_, record), rows in zip(batch.examples, rows_of.values(), strict=True):
-            best = max(rows, key=lambda row: float(spans.scores[row]))
-            score, none = float(spans.scores[best]), float(missing[rows].min())
+            best = max(rows, key=lambda row: float(scores[row]))
+            score, none = float(scores[best]), float(missing[rows].min())
             total = float(sum(part[rows].logsumexp(0) for part in normaliser))
             if self.answers_may_be_missing and none > score + self.no_answer_threshold:
                 answer = {"prediction": "", "score": math.exp(none - total), "start": -1, "end": -1}
             else:
-                start = int(batch.offsets[best, spans.starts[best], 0])
-                end = int(batch.offsets[best, spans.ends[best], 1])
+                start = int(batch.offsets[best, starts[best], 0])
+                end = int(batch.offsets[best, ends[best], 1])
                 answer = {
                     "prediction": record["context"][start:end],
                     "score": math.exp(score - total),

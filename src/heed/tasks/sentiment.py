@@ -15,7 +15,7 @@ from heed.data.batch import TextBatch
 from heed.data.labelled_text import LabelledTextPreparation
 from heed.heads.label import LabelHead
 from heed.heads.loss import Loss, label_smoothed_cross_entropy
-from heed.metrics.classification import Classification
+from heed.metrics.classification import ClassificationScore
 from heed.tasks.base import Prediction, Stage, Task
 
 
@@ -82,7 +82,7 @@ class Sentiment(Task):
         ]
 
     def new_scores(self) -> nn.Module:
-        return Classification(n_labels=len(self.labels))
+        return ClassificationScore(n_labels=len(self.labels))
 
     def update_scores(
         self, scores: Any, predictions: list[Prediction], records: list[dict[str, Any]]

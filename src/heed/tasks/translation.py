@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from heed.metrics.collection import ScoreCollection
-from heed.metrics.translation import Bleu, Chrf
+from heed.metrics.bleu import Bleu
+from heed.metrics.chrf import Chrf
+from heed.metrics.together import Together
 from heed.tasks.generation import GenerationTask
 
 
@@ -28,6 +29,5 @@ class Translation(GenerationTask):
         super().__init__(**generation_settings)
 
     def new_scores(self) -> nn.Module:
-        return ScoreCollection(
-            [Bleu(lowercase=self.lowercase, tokenize=self.bleu_tokenize), Chrf()]
-        )
+        bleu = Bleu(lowercase=self.lowercase, tokenize=self.bleu_tokenize)
+        return Together([bleu, Chrf(lowercase=self.lowercase)])

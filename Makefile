@@ -1,0 +1,51 @@
+# make train    set up if need be, then train (ARGS="task=sentiment model=small" overrides the config)
+# make test     set up if need be, then run the quick tests
+# make check    lint, types, quick tests, learning runs and the notebook: what CI runs
+# make setup    only make the environment
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+TESTS ?= tests
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: train test learn lint notebook check setup clean
+
+train: $(INSTALLED)
+	@$(BIN)/heed train $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(TESTS) -m "not learning and not notebook"
+
+learn: $(INSTALLED)
+	$(BIN)/python -m pytest $(TESTS) -m learning
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+notebook: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest $(TESTS) -m notebook
+
+check: lint test learn notebook
+
+setup: $(INSTALLED)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else f"Heed needs Python 3.10 or newer, but $(PYTHON) is {v.major}.{v.minor}; type make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt $(INSTALLED)
+	$(PIP) install -q -c constraints.txt -e '.[test,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache

@@ -1,0 +1,224 @@
+"""From the frozen config to the parts of a run: corpus, tokenizers, data, model, task.
+
+Reads plain values only, so that training, evaluation, prediction and every process of a run build
+the same parts from the same file. A class named by a `_target_` receives the parts it asks for by
+name (`preparation`, `backbone`, `decoder`, ...), so a user's own task needs no change here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heed.commands.build import TARGET, build, locate
+
+if TYPE_CHECKING:
+    from heed.backbone.transformer import Transformer
+    from heed.data.corpus import Corpus
+    from heed.data.module import DataModule
+    from heed.tasks.base import Task
+    from heed.text.tokenizer import TokenizerPair
+
+Config = dict[str, Any]
+
+# Keys that describe a node or steer this file, and are no parameters of what the node builds.
+DESCRIPTIVE = {
+    "task": ("name", "kind", "shape", "shapes", "preparation", "validation_decoder"),
+    "model": ("init_from",),
+}
+# Keys of a data config that its DataModule takes; the rest describe the corpus.
+DATA_MODULE = (
+    "max_tokens",
+    "batch_size",
+    "eval_max_tokens",
+    "num_workers",
+    "cache_dir",
+    "limit_examples",
+)
+
+
+@dataclass
+class Parts:
+    """What a run is made of, before there is a trainer."""
+
+    corpus: Corpus
+    tokenizers: TokenizerPair
+    labels: list[str] | None
+    datamodule: DataModule
+    task: Task
+
+
+def assemble(
+    config: Config, *, tokenizer_dir: Path | None = None, labels: list[str] | None = None
+) -> Parts:
+    """Build everything that a run needs but its trainer.
+
+    Args:
+        config: The frozen config.
+        tokenizer_dir: Where the run keeps its tokenizers; None trains or loads them as
+            `tokenizer=` says.
+        labels: The class names that the run was trained with; None takes the corpus's.
+
+    Raises:
+        UserError: If data, tokenizer or model cannot be had as the config says.
+    """
+    from heed.text.tokenizer import TokenizerPair
+
+    corpus = build_corpus(config, labels)
+    if tokenizer_dir is not None:
+        tokenizers = TokenizerPair.load(tokenizer_dir)
+    else:
+        tokenizers = build_tokenizers(config, corpus)
+    if labels is None and config["task"]["kind"] == "labelled_text":
+        labels = corpus.labels()
+    preparation = build(
+        config["task"]["preparation"],
+        key="task.preparation",
+        **_asked_for(
+            config["task"]["preparation"],
+            tokenizer=tokenizers.source,
+            source_tokenizer=tokenizers.source,
+            target_tokenizer=tokenizers.target,
+            labels=labels,
+        ),
+    )
+    return Parts(
+        corpus=corpus,
+        tokenizers=tokenizers,
+        labels=labels,
+        datamodule=build_datamodule(config, corpus, preparation),
+        task=build_task(config, tokenizers, preparation),
+    )
+
+
+def build_corpus(config: Config, labels: list[str] | None = None) -> Corpus:
+    """The records that `data=` names, as the task reads them."""
+    from heed.data.corpus import Corpus
+    from heed.data.records import record_kind
+
+    data = config["data"]
+    return Corpus(
+        source=build(data["source"], key="data.source"),
+        kind=record_kind(config["task"]["kind"], labels=labels or data["labels"]),
+        columns=data["columns"],
+        split_columns=data["split_columns"],
+        invalid=data["invalid"],
+        cache_dir=data["cache_dir"],
+    )
+
+
+def build_tokenizers(config: Config, corpus: Corpus) -> TokenizerPair:
+    """The tokenizers that `tokenizer=` asks for, trained on the training split if need be."""
+    from heed.text.build import build_tokenizers as build_pair
+
+    settings = {key: value for key, value in config["tokenizer"].items() if key != TARGET}
+    return build_pair(
+        **settings,
+        texts=lambda side: corpus.texts("train", side),
+        texts_fingerprint=lambda: corpus.fingerprint("train"),
+        cache_dir=config["paths"]["cache_dir"],
+    )
+
+
+def build_datamodule(config: Config, corpus: Corpus, preparation: Any) -> DataModule:
+    """The batches of a corpus."""
+    from heed.data.module import DataModule
+
+    settings = {key: config["data"][key] for key in DATA_MODULE}
+    return DataModule(
+        corpus=corpus, preparation=preparation, seed=config["seed"], **settings
+    )
+
+
+def build_backbone(
+    config: Config, *, vocabulary_size: int, target_vocabulary_size: int | None = None
+) -> Transformer:
+    """The model that `model=` describes, with fresh weights.
+
+    Args:
+        config: The frozen config.
+        vocabulary_size: Rows of the source embedding.
+        target_vocabulary_size: Rows of the target embedding when the sides have tokenizers of
+            their own.
+    """
+    node = _without_descriptions(config, "model")
+    parts = _asked_for(
+        node, vocabulary_size=vocabulary_size, target_vocabulary_size=target_vocabulary_size
+    )
+    return build(node, key="model", **parts)
+
+
+def build_task(config: Config, tokenizers: TokenizerPair, preparation: Any) -> Task:
+    """The task's LightningModule around a backbone."""
+    backbone = build_backbone(
+        config,
+        vocabulary_size=tokenizers.source.vocabulary_size,
+        target_vocabulary_size=None if tokenizers.joint else tokenizers.target.vocabulary_size,
+    )
+    if config["model"].get("init_from"):
+        from heed.commands.warm_start import load_backbone
+
+        load_backbone(backbone, config["model"]["init_from"])
+    node = _without_descriptions(config, "task")
+    parts: dict[str, Any] = {
+        "backbone": backbone,
+        "preparation": preparation,
+        "optimizer": _factory(config["optimizer"], "optimizer"),
+        "scheduler": _factory(config["scheduler"], "scheduler"),
+    }
+    if config["task"].get("validation_decoder"):
+        parts["decoder"] = build(config["decoding"], key="decoding")
+        parts["validation_decoder"] = build(
+            config["task"]["validation_decoder"], key="task.validation_decoder"
+        )
+    return build(node, key="task", **_asked_for(node, **parts))
+
+
+def build_callbacks(config: Config) -> list[Any]:
+    """The callbacks that are on, in the order of the config."""
+    nodes = config.get("callbacks") or {}
+    built = [
+        build(node, key=f"callbacks.{name}")
+        for name, node in nodes.items()
+        if node is not None and node.get(TARGET)
+    ]
+    return [callback for callback in built if callback is not None]
+
+
+def build_loggers(config: Config, run_dir: Path) -> list[Any]:
+    """The loggers that `logger=` names."""
+    nodes = config.get("logger") or {}
+    return [
+        build(node, key=f"logger.{name}", run_dir=run_dir)
+        for name, node in nodes.items()
+        if node is not None
+    ]
+
+
+def _without_descriptions(config: Config, group: str) -> dict[str, Any]:
+    return {key: value for key, value in config[group].items() if key not in DESCRIPTIVE[group]}
+
+
+def _factory(node: dict[str, Any], key: str) -> functools.partial[Any]:
+    """A node's function with its values, still waiting for what only the task has."""
+    target = locate(node[TARGET], key=f"{key}.{TARGET}")
+    return functools.partial(target, **{k: v for k, v in node.items() if k != TARGET})
+
+
+def _asked_for(node: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """Those parts that a node's target takes, by the names of its parameters."""
+    names: set[str] = set()
+    target = locate(node[TARGET])
+    classes = target.__mro__ if inspect.isclass(target) else (target,)
+    for cls in classes:
+        function = cls.__dict__.get("__init__") if inspect.isclass(cls) else cls
+        if function is None:
+            continue
+        parameters = inspect.signature(function).parameters
+        names.update(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return {name: part for name, part in parts.items() if name in names}

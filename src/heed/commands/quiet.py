@@ -1,0 +1,29 @@
+"""Libraries kept from talking over what a command has to say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Silence hints that a user of Heed can do nothing about; errors still come through."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    logging.getLogger("datasets").setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",
+        ".*You are using a CUDA device.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*`tensorboardX` has been removed.*",
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
+        ".*overfit_batches.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*mixed precision is recommended.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

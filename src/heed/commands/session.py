@@ -1,0 +1,205 @@
+"""One sitting of a run: from its frozen config and record to a tested best checkpoint.
+
+Knows nothing of how the config was composed. A run has one sitting, or several when it is resumed;
+each of its processes (ranks) runs this same code on the same config file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heed.commands.quiet import quiet_libraries
+from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, TOKENIZER, find_checkpoint
+from heed.commands.summary import closing_summary, opening_summary
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from heed.commands.assemble import Parts
+    from heed.tracking.record import RunRecord
+
+
+def run_session(
+    config: dict[str, Any], record: RunRecord, *, resumed: bool = False
+) -> float | None:
+    """Train (on from the last checkpoint if `resumed`), test the best checkpoint, record it all.
+
+    Args:
+        config: The frozen config of the run.
+        record: Its record, with status "running".
+        resumed: Whether the run has been trained before.
+
+    Returns:
+        The best validation score, for sweeps; None without validation.
+
+    Raises:
+        UserError: If data, model or checkpoint cannot be had as the config says.
+        SystemExit: With 130 or 143 when the run was interrupted or stopped, after saving.
+    """
+    quiet_libraries()
+    from heed.commands.ranks import Ranks
+    from heed.training.callbacks.interrupt import Stopped
+
+    ranks = Ranks(config, record.run_dir)
+    with record.running(), ranks:
+        try:
+            with record.phase("preparation"):
+                parts = prepare(config, record, resumed=resumed)
+            ranks.start()
+            return train_and_test(config, parts, record, resumed=resumed)
+        except Stopped as stopped:
+            print(_how_to_go_on(record.run_dir, saved=stopped.saved), file=sys.stderr)
+            raise
+
+
+def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Parts:
+    """Everything that comes before the first step: data, tokenizer, model, and their record."""
+    import lightning.pytorch as pl
+
+    from heed.commands.assemble import assemble
+
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    tokenizer_dir = record.run_dir / TOKENIZER
+    labels = record.fields["data"].get("labels")
+    parts = assemble(
+        config, tokenizer_dir=tokenizer_dir if resumed else None, labels=labels if resumed else None
+    )
+    parts.datamodule.prepare_data()
+    if not resumed:
+        parts.tokenizers.save(tokenizer_dir)
+    record.update(
+        data={**parts.datamodule.statistics(), "labels": parts.labels},
+        tokenizer={"fingerprint": parts.tokenizers.fingerprint, "joint": parts.tokenizers.joint},
+        parameters=sum(p.numel() for p in parts.task.parameters()),
+    )
+    opening_summary(config, parts, record)
+    return parts
+
+
+def train_and_test(
+    config: dict[str, Any], parts: Parts, record: RunRecord, *, resumed: bool
+) -> float | None:
+    """Fit, test the best checkpoint, write predictions and scores."""
+    trainer = build_trainer(config, record.run_dir)
+    checkpoint = find_checkpoint(record, "last") if resumed else None
+    with _handling_signals(trainer):
+        with record.phase("training"):
+            trainer.fit(
+                parts.task,
+                datamodule=parts.datamodule,
+                ckpt_path=os.fspath(checkpoint) if checkpoint else None,
+                weights_only=True,
+            )
+        score = _record_training(trainer, record)
+        with record.phase("test"):
+            test(trainer, parts, record)
+    _record_signatures(parts, record)
+    if trainer.is_global_zero:
+        closing_summary(config, record)
+    _finish_loggers(trainer)
+    return score
+
+
+def build_trainer(config: dict[str, Any], run_dir: Path) -> pl.Trainer:
+    """The Lightning Trainer that `trainer=`, `callbacks=` and `logger=` describe."""
+    from heed.commands.assemble import build_callbacks, build_loggers
+    from heed.commands.build import build
+
+    return build(
+        config["trainer"],
+        key="trainer",
+        callbacks=build_callbacks(config),
+        loggers=build_loggers(config, run_dir),
+        run_dir=run_dir,
+    )
+
+
+def test(trainer: pl.Trainer, parts: Parts, record: RunRecord) -> None:
+    """Score the test split with the best checkpoint; write its predictions."""
+    from heed.training.callbacks.checkpoint import best_checkpoint
+
+    if trainer.limit_test_batches == 0:
+        return
+    best = best_checkpoint(trainer)
+    trainer.test(
+        parts.task,
+        datamodule=parts.datamodule,
+        ckpt_path=os.fspath(best) if best else None,
+        weights_only=True,
+        verbose=False,
+    )
+    if trainer.is_global_zero:
+        write_predictions(parts.task.predictions, record.run_dir / PREDICTIONS / "test.jsonl")
+        record.update(metrics=stage_metrics(trainer, "test/"))
+
+
+def write_predictions(predictions: list[tuple[int, dict[str, Any]]], path: Path) -> None:
+    """One object a line, in the order of the data, each with the number of its example."""
+    from heed.tracking.predictions import PredictionWriter
+
+    with PredictionWriter(path) as writer:
+        writer.write({"index": index, **prediction} for index, prediction in predictions)
+
+
+def stage_metrics(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
+    """The scores of one stage by name."""
+    return {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(prefix)
+    }
+
+
+def _record_training(trainer: pl.Trainer, record: RunRecord) -> float | None:
+    from heed.training.callbacks.checkpoint import BestCheckpoint, best_checkpoint
+    from heed.training.callbacks.throughput import Throughput
+
+    score: float | None = None
+    metrics: dict[str, float] = {}
+    throughput: dict[str, float] = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
+            score = float(callback.best_model_score)
+            metrics[callback.monitor or "val/score"] = score
+        if isinstance(callback, Throughput):
+            throughput = callback.summary()
+    if trainer.is_global_zero:
+        record.update(
+            metrics=metrics,
+            throughput=throughput,
+            steps=trainer.global_step,
+            epochs=trainer.current_epoch,
+            best_checkpoint=best_checkpoint(trainer),
+        )
+    return score
+
+
+def _record_signatures(parts: Parts, record: RunRecord) -> None:
+    signatures = getattr(parts.task.eval_scores["test"], "signatures", None)
+    if signatures:
+        record.update(signatures=signatures)
+
+
+def _handling_signals(trainer: pl.Trainer) -> Any:
+    from contextlib import nullcontext
+
+    from heed.training.callbacks.interrupt import Interrupt
+
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c for c in callbacks if isinstance(c, Interrupt)), nullcontext())
+
+
+def _finish_loggers(trainer: pl.Trainer) -> None:
+    for logger in trainer.loggers:
+        finish = getattr(logger, "finish", None)
+        if finish is not None:
+            finish()
+
+
+def _how_to_go_on(run_dir: Path, *, saved: bool) -> str:
+    if saved or (run_dir / CHECKPOINTS / "last.ckpt").is_file():
+        return f"Stopped. Go on with:  heed train resume={run_dir}"
+    return f"Stopped before there was a checkpoint; {run_dir} can be deleted."
