@@ -12,9 +12,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 # Fractions are summed as whole numbers of this unit. A sum of whole numbers is the same in any
-# order, so shards merge to the last bit, and every device can hold it; a score is off by less than
-# 1e-9 of a percent, and eight billion examples fit.
-UNITS = 2**30
+# order, so shards merge to the last bit, and every device can hold it. A score is off by less than
+# 1e-9 of its 100, and a hundred million examples fit into int64.
+UNITS = 2**36
 
 
 class Score(Metric):

@@ -73,8 +73,8 @@ class SquadScore(Score):
     """The keys "exact_match" and "f1" over questions, 0 to 100.
 
     They follow the script of SQuAD 2.0 when any question is unanswerable, else that of 1.1. When
-    any is, "answerable_exact_match", "answerable_f1" and "unanswerable_exact_match" (which is its F1
-    too) tell the two kinds apart.
+    any is, "answerable_exact_match", "answerable_f1" and "unanswerable_exact_match" (which is its
+    F1 too) tell the two kinds apart.
     """
 
     higher_is_better = True
