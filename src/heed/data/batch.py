@@ -76,8 +76,28 @@ class Tokens(Movable):
         return self.ids.shape[0]
 
 
+class Examples(Movable):
+    """What every batch says about the examples that it holds."""
+
+    records: list[dict[str, Any]] | None
+    indices: list[int]
+
+    @property
+    def examples(self) -> list[tuple[int, dict[str, Any]]]:
+        """Number and record of each example, in the order of first rows; for evaluation.
+
+        An example with several rows has them all in one evaluation batch.
+        """
+        assert self.records is not None, "training batches carry no records"
+        return list(dict(zip(self.indices, self.records, strict=True)).items())
+
+    def __len__(self) -> int:
+        """B, the rows."""
+        return len(self.indices)
+
+
 @dataclass
-class PairBatch(Movable):
+class PairBatch(Examples):
     """Source texts and the texts to be written for them.
 
     The decoder reads `target.ids[:, :-1]` (layout `target.layout.drop_last()`) and is asked for
@@ -105,12 +125,9 @@ class PairBatch(Movable):
         """Source and target positions, padding included."""
         return self.source.token_positions + (self.target.token_positions if self.target else 0)
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
 
 @dataclass
-class TextBatch(Movable):
+class TextBatch(Examples):
     """Texts and their classes.
 
     Attributes:
@@ -135,16 +152,13 @@ class TextBatch(Movable):
         """Positions, padding included."""
         return self.tokens.token_positions
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
 
 @dataclass
-class SpanBatch(Movable):
+class SpanBatch(Examples):
     """Windows of passages, each behind its question, and where the answer lies.
 
-    A record whose passage is long has several windows, in any batches; `indices` says which
-    belong together.
+    A record whose passage is long has several windows, in evaluation all in one batch; `indices`
+    says which belong together.
 
     Attributes:
         tokens: ids (B, T), each row cls + question + sep + passage window + eos.
@@ -175,9 +189,6 @@ class SpanBatch(Movable):
     def token_positions(self) -> int:
         """Positions, padding included."""
         return self.tokens.token_positions
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 Batch = PairBatch | TextBatch | SpanBatch

@@ -48,11 +48,6 @@ class LabelledTextPreparation:
         self.max_length = max_length
         self._numbers = {name: number for number, name in enumerate(self.labels)}
 
-    @staticmethod
-    def texts(record: Mapping[str, Any]) -> list[str]:
-        """The text."""
-        return [record["text"]]
-
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:

@@ -6,22 +6,23 @@ themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from heed.data.batch import Batch
 from heed.data.cache import EncodedRows, encoded_rows, rows_fingerprint
 from heed.data.corpus import Corpus
+from heed.data.files import Split
+from heed.data.loading import BatchRows, Collate, TrainingLoader
 from heed.data.preparation import Preparation, columns_of, digest
 from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
 from heed.errors import UserError
 
-Split = Literal["train", "validation", "test"]
 STAGES: dict[str | None, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
@@ -169,6 +170,7 @@ class DataModule(LightningDataModule):
         rank, world_size = self._place()
         sampler = EvaluationSampler(
             lengths=rows.lengths,
+            examples=rows.column("index"),
             max_tokens=self.eval_max_tokens,
             batch_size=self.batch_size,
             rank=rank,
@@ -238,6 +240,7 @@ class DataModule(LightningDataModule):
         ]
         sampler = EvaluationSampler(
             lengths=np.array(columns["lengths"], dtype=np.int64),
+            examples=np.array(columns["index"], dtype=np.int64),
             max_tokens=self.eval_max_tokens,
             batch_size=self.batch_size,
         )
@@ -311,51 +314,6 @@ class DataModule(LightningDataModule):
             found["oversized_rows"] = sampler.oversized
             found["padding_share"] = round(sampler.padding_share, 6)
         return found
-
-
-class TrainingLoader(DataLoader):
-    """A loader whose state is its sampler's place, so that Lightning knows it can be resumed."""
-
-    sampler: TokenBudgetSampler
-
-    def state_dict(self) -> dict[str, int]:
-        """The place of the sampler."""
-        return self.sampler.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go to a place."""
-        self.sampler.load_state_dict(state_dict)
-
-
-class BatchRows(Dataset):
-    """Fetches all rows of a batch at once, and their records when there are any."""
-
-    def __init__(self, rows: EncodedRows, records: Any | None) -> None:
-        self.rows = rows
-        self.records = records
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, numbers: list[int]) -> tuple[list[dict], list[dict] | None]:
-        rows = self.rows.take(numbers)
-        if self.records is None:
-            return rows, None
-        columns = self.records[[row["index"] for row in rows]]
-        names = list(columns)
-        return rows, [
-            dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)
-        ]
-
-
-class Collate:
-    """The preparation's `collate` on what `BatchRows` fetches; can be sent to a worker."""
-
-    def __init__(self, preparation: Preparation) -> None:
-        self._collate: Callable[..., Batch] = preparation.collate
-
-    def __call__(self, fetched: tuple[list[dict], list[dict] | None]) -> Batch:
-        return self._collate(*fetched)
 
 
 def _percentiles(lengths: np.ndarray) -> dict[str, float]:

@@ -57,11 +57,6 @@ class PairPreparation:
         self.max_target_length = max_target_length
         self.source_prefix = source_prefix
 
-    @staticmethod
-    def texts(record: Mapping[str, Any]) -> list[str]:
-        """Source and target."""
-        return [record["source"], record["target"]]
-
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:
@@ -126,15 +121,6 @@ class AnswerPreparation(PairPreparation):
     """
 
     kind: ClassVar[type[RecordKind]] = Passages
-
-    @staticmethod
-    def texts(record: Mapping[str, Any]) -> list[str]:
-        """Question with context, and the first answer."""
-        answers = record.get("answers") or []
-        return [
-            question_and_context(record["question"], record["context"]),
-            answers[0] if answers else "",
-        ]
 
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool

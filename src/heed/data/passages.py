@@ -97,11 +97,6 @@ class PassagePreparation:
         self.max_question_length = max_question_length
         self.negative_windows = negative_windows
 
-    @staticmethod
-    def texts(record: Mapping[str, Any]) -> list[str]:
-        """Question and context."""
-        return [record["question"], record["context"]]
-
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:

@@ -31,11 +31,6 @@ class Preparation(Protocol):
     scalar_columns: ClassVar[tuple[str, ...]]
     list_columns: ClassVar[tuple[str, ...]]
 
-    @staticmethod
-    def texts(record: Mapping[str, Any]) -> list[str]:
-        """The texts of a record that a tokenizer is trained on, in the order of `streams`."""
-        ...
-
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:

@@ -1,40 +1,18 @@
-"""Which rows make which batch: batches of similar lengths under a budget of token positions.
+"""Which rows make which batch of which process, and in what order.
 
-Legend: N rows, s token streams of a row (source and target, or one), cost of a batch = rows * sum
-over streams of the longest row in it: its token positions, padding included.
-
-The rows are put in an order of similar lengths and cut once into *cells*, each worth a few full
-batches. The rows of a cell are dealt over as few batches as the budget allows, all of one size (to
-within a row), so there is no small rest anywhere. Cells, the number of batches and the size of each
-are the same in every epoch; an epoch draws which rows of a cell meet, and the order of all batches.
+Legend: N rows, s token streams of a row. How batches are cut is told in `heed.data.batching`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
+from heed.data.batching import Plan, join, padding_share, plan_batches
 from heed.errors import UserError
 
 BATCHES_PER_CELL = 2  # more mixes rows better, and pads more: +2 % a doubling on image captions
-
-
-class Plan(NamedTuple):
-    """Rows in an order of similar lengths, and where to cut it.
-
-    Attributes:
-        order: (N,) row numbers.
-        cells: (cells + 1,) places in `order` where a cell begins; N at the end.
-        batches: (batches + 1,) places in `order` where a batch begins; N at the end.
-        oversized: Rows which alone cost more than the budget; each is a batch by itself.
-    """
-
-    order: np.ndarray
-    cells: np.ndarray
-    batches: np.ndarray
-    oversized: int
 
 
 class TokenBudgetSampler:
@@ -173,18 +151,24 @@ class TokenBudgetSampler:
 class EvaluationSampler:
     """Batches for evaluation: every row once, similar lengths together, longest first.
 
-    Whole batches are dealt to the processes in turn. Every process gets the same number of them
-    (a few are halved for it), unless there are fewer rows than that takes.
+    Rows of one example (the windows of a passage) come in one batch. Whole batches are dealt to
+    the processes in turn; every process gets the same number of them (a few are halved for it),
+    unless there are fewer examples than that takes.
 
     Args:
         lengths: (N, s) tokens of each row in each stream.
         max_tokens: Most token positions of a batch, padding included; None for no limit.
         batch_size: Most rows of a batch; None for no limit.
+        examples: (N,) number of the example that each row belongs to; the rows of an example are
+            neighbours. None when every row is an example.
         rank: Number of this process.
         world_size: Number of processes.
 
     Raises:
         UserError: If neither or a useless limit is given.
+
+    Attributes:
+        oversized: Examples which alone cost more than `max_tokens`, each a batch by itself.
     """
 
     def __init__(
@@ -193,13 +177,15 @@ class EvaluationSampler:
         lengths: np.ndarray,
         max_tokens: int | None,
         batch_size: int | None,
+        examples: np.ndarray | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.lengths = _two_dimensional(lengths)
         self.rank = rank
         self.world_size = world_size
-        plan = plan_batches(self.lengths, max_tokens, batch_size, batches_per_cell=1)
+        self._first, self._count = _examples(len(self.lengths), examples)
+        plan = self._plan(max_tokens, batch_size)
         self.oversized = plan.oversized
         self._order = plan.order
         self._batches = _halved_until_even(plan.batches, world_size)
@@ -207,7 +193,8 @@ class EvaluationSampler:
     @property
     def padding_share(self) -> float:
         """Share of padding among the token positions of all processes' batches."""
-        return padding_share(self.lengths, self._order, self._batches)
+        rows_before = np.concatenate([[0], np.cumsum(self._count[self._order])])
+        return padding_share(self.lengths, self._rows(self._order), rows_before[self._batches])
 
     def __len__(self) -> int:
         """Batches of this process."""
@@ -216,114 +203,33 @@ class EvaluationSampler:
     def __iter__(self) -> Iterator[list[int]]:
         """The rows of each of this process's batches."""
         for number in range(self.rank, len(self._batches) - 1, self.world_size):
-            yield self._order[self._batches[number] : self._batches[number + 1]].tolist()
+            examples = self._order[self._batches[number] : self._batches[number + 1]]
+            yield self._rows(examples).tolist()
+
+    def _rows(self, examples: np.ndarray) -> np.ndarray:
+        """The rows of some examples, those of one example together and in their order."""
+        count = self._count[examples]
+        before = np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(self._first[examples], count) + np.arange(count.sum()) - before
+
+    def _plan(self, max_tokens: int | None, batch_size: int | None) -> Plan:
+        """Examples with the same number of rows are batched together, most rows first."""
+        plans = []
+        for rows in np.unique(self._count)[::-1].tolist():
+            same = np.flatnonzero(self._count == rows)
+            widest = np.maximum.reduceat(self.lengths, self._first, axis=0)[same]
+            most = None if batch_size is None else max(1, batch_size // rows)
+            plan = plan_batches(widest * rows, max_tokens, most, batches_per_cell=1)
+            plans.append(plan._replace(order=same[plan.order]))
+        return join(plans)
 
 
-def plan_batches(
-    lengths: np.ndarray, max_tokens: int | None, batch_size: int | None, batches_per_cell: int
-) -> Plan:
-    """Cut rows into cells and batches under the limits.
-
-    Args:
-        lengths: (N, s) tokens of each row in each stream.
-        max_tokens: Most token positions of a batch; None for no limit.
-        batch_size: Most rows of a batch; None for no limit.
-        batches_per_cell: Full batches that a cell is worth.
-
-    Raises:
-        UserError: If neither limit is given or one is below 1.
-    """
-    _check_limits(max_tokens, batch_size)
-    totals = np.maximum(lengths.sum(axis=1), 1)
-    budget = (
-        max_tokens if max_tokens is not None else int(totals.max(initial=1)) * (batch_size or 1)
-    )
-    most_rows = batch_size if batch_size is not None else len(lengths)
-    alone = np.flatnonzero(totals > budget)
-    alone = alone[np.argsort(-totals[alone], kind="stable")]
-    rest = np.flatnonzero(totals <= budget)
-    cells_wanted = int(totals[rest].sum()) // (budget * batches_per_cell) + 1
-    rest = rest[similar_order(lengths[rest], cells_wanted)]
-    starts, sizes = _cells(lengths[rest], budget, most_rows, batches_per_cell)
-    batches = [
-        len(alone) + start + _even_cuts(size, n)
-        for start, size, n in zip(starts, np.diff([*starts, len(rest)]), sizes, strict=True)
-    ]
-    singles = np.arange(len(alone))
-    return Plan(
-        order=np.concatenate([alone, rest]),
-        cells=np.concatenate([singles, len(alone) + np.asarray(starts, int), [len(lengths)]]),
-        batches=np.concatenate([singles, *batches, [len(lengths)]]).astype(np.int64),
-        oversized=len(alone),
-    )
-
-
-def similar_order(lengths: np.ndarray, cells: int) -> np.ndarray:
-    """(N,) row numbers such that neighbours have similar lengths in every stream.
-
-    One stream is sorted, longest first. Of several, the first is sorted and divided into bands of
-    equal tokens, and each band is sorted by the other streams, every second one upwards, so that
-    lengths never jump. The number of bands makes the `cells` about square in spread of lengths.
-    """
-    first = lengths[:, 0].astype(np.int64)
-    if lengths.shape[1] == 1 or len(lengths) < 2:
-        return np.argsort(-first, kind="stable")
-    others = lengths[:, 1:].sum(axis=1).astype(np.int64)
-    elongation = (first.std() + 1e-9) / (others.std() + 1e-9)
-    bands = max(1, round(np.sqrt(cells * elongation)))
-    by_first = np.argsort(-first, kind="stable")
-    tokens_before = np.cumsum((first + others)[by_first])
-    band = np.empty(len(lengths), dtype=np.int64)
-    band[by_first] = tokens_before * bands // (tokens_before[-1] + 1)
-    upwards = band % 2 == 1
-    return np.lexsort((-first, np.where(upwards, others, -others), band))
-
-
-def padding_share(lengths: np.ndarray, rows: np.ndarray, batches: np.ndarray) -> float:
-    """Share of padding among the token positions of the batches that cut `rows` at `batches`."""
-    if len(batches) < 2:
-        return 0.0
-    widths = np.maximum.reduceat(lengths[rows], batches[:-1], axis=0).sum(axis=1)
-    positions = int((widths * np.diff(batches)).sum())
-    return 1.0 - int(lengths.sum()) / positions if positions else 0.0
-
-
-def _cells(
-    lengths: np.ndarray, budget: int, most_rows: int, batches_per_cell: int
-) -> tuple[list[int], list[int]]:
-    """Where each cell begins, and over how many batches its rows are dealt.
-
-    A cell takes rows for as long as `batches_per_cell` batches hold them. A last cell that would
-    not fill one batch joins the cell before it.
-    """
-    totals = np.maximum(lengths.sum(axis=1), 1)
-    starts: list[int] = []
-    start, count = 0, len(lengths)
-    while start < count:
-        most = min(batches_per_cell * min(most_rows, budget // int(totals[start])), count - start)
-        widths = np.maximum.accumulate(lengths[start : start + most], axis=0).sum(axis=1)
-        capacity = np.minimum(most_rows, budget // np.maximum(widths, 1))  # rows of one batch
-        fits = np.arange(1, most + 1) <= batches_per_cell * capacity
-        starts.append(start)
-        start += most if fits.all() else int(np.argmin(fits))
-    if len(starts) > 1 and count - starts[-1] < _capacity(lengths[starts[-1] :], budget, most_rows):
-        starts.pop()
-    ends = [*starts[1:], count]
-    numbers = [
-        -(-(end - start) // _capacity(lengths[start:end], budget, most_rows))
-        for start, end in zip(starts, ends, strict=False)
-    ]
-    return starts, numbers
-
-
-def _capacity(lengths: np.ndarray, budget: int, most_rows: int) -> int:
-    """Rows of a batch that surely fits, whichever of these rows it gets."""
-    return max(1, min(most_rows, budget // max(1, int(lengths.max(axis=0).sum()))))
-
-
-def _even_cuts(rows: int, batches: int) -> np.ndarray:
-    """Where each of `batches` batches begins when `rows` rows are dealt evenly."""
-    return np.arange(batches) * rows // batches
+def _examples(rows: int, examples: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """First row and number of rows of each example."""
+    if examples is None:
+        return np.arange(rows), np.ones(rows, dtype=np.int64)
+    first = np.flatnonzero(np.diff(examples, prepend=-1))
+    return first, np.diff(np.append(first, rows))
 
 
 def _halved_until_even(batches: np.ndarray, world_size: int) -> np.ndarray:
@@ -335,20 +241,6 @@ def _halved_until_even(batches: np.ndarray, world_size: int) -> np.ndarray:
             break
         batches = np.insert(batches, largest + 1, batches[largest] + sizes[largest] // 2)
     return batches
-
-
-def _check_limits(max_tokens: int | None, batch_size: int | None) -> None:
-    if max_tokens is None and batch_size is None:
-        raise UserError(
-            "data.max_tokens or data.batch_size must be given, but both are null",
-            "try data.max_tokens=4096",
-        )
-    for key, value in (("max_tokens", max_tokens), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise UserError(
-                f"data.{key} must be at least 1, but is {value}",
-                f"try data.{key}={4096 if key == 'max_tokens' else 32}",
-            )
 
 
 def _two_dimensional(lengths: np.ndarray) -> np.ndarray:

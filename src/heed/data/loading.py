@@ -1,0 +1,61 @@
+"""From a sampler's row numbers to a batch: fetching rows and records, and padding them.
+
+The loaders get whole batches of row numbers from their samplers, so a batch is fetched at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from heed.data.batch import Batch
+from heed.data.cache import EncodedRows
+from heed.data.preparation import Preparation
+from heed.data.sampler import TokenBudgetSampler
+
+
+class TrainingLoader(DataLoader):
+    """A loader whose state is its sampler's place, so that Lightning knows it can be resumed."""
+
+    sampler: TokenBudgetSampler
+
+    def state_dict(self) -> dict[str, int]:
+        """The place of the sampler."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go to a place."""
+        self.sampler.load_state_dict(state_dict)
+
+
+class BatchRows(Dataset):
+    """Fetches all rows of a batch at once, and their records when there are any."""
+
+    def __init__(self, rows: EncodedRows, records: Any | None) -> None:
+        self.rows = rows
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, numbers: list[int]) -> tuple[list[dict], list[dict] | None]:
+        rows = self.rows.take(numbers)
+        if self.records is None:
+            return rows, None
+        columns = self.records[[row["index"] for row in rows]]
+        names = list(columns)
+        return rows, [
+            dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)
+        ]
+
+
+class Collate:
+    """The preparation's `collate` on what `BatchRows` fetches; can be sent to a worker."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._collate: Callable[..., Batch] = preparation.collate
+
+    def __call__(self, fetched: tuple[list[dict], list[dict] | None]) -> Batch:
+        return self._collate(*fetched)
