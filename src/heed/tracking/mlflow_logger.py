@@ -84,7 +84,7 @@ class HeedMLFlowLogger(Tolerant, MLFlowLogger):
         self.attempt("logging metrics", lambda: MLFlowLogger.log_metrics(self, metrics, step))
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:  # type: ignore[override]
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         self.attempt("logging the config", lambda: MLFlowLogger.log_hyperparams(self, params))
 
     @rank_zero_only

@@ -126,9 +126,7 @@ class RunRecord:
                 "restore it from a copy; the rest of the folder needs it",
             ) from error
         if not isinstance(fields, dict) or "schema" not in fields:
-            raise UserError(
-                f"{path} must be a run record, but has no 'schema'", "give a run folder"
-            )
+            raise UserError(f"{path} must be a run record, but has no 'schema'")
         if fields["schema"] != SCHEMA:
             raise UserError(
                 f"{path} must have schema {SCHEMA}, but has {fields['schema']!r}",
@@ -277,9 +275,8 @@ def _not_a_run_folder(run_dir: Path) -> UserError:
 def _shown(path: Path) -> str:
     """The path as short as it can be typed."""
     absolute = Path(os.path.abspath(path))
-    return (
-        str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
-    )
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
 
 
 def _relative(path: Path, run_dir: Path) -> str:

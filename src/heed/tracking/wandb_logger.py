@@ -104,7 +104,7 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return run
 
-    def _init(self, mode: str) -> Any:
+    def _init(self, mode: Literal["online", "offline", "disabled"]) -> Any:
         known = wandb.Settings()
         settings = {key: value for key, value in _SETTINGS.items() if hasattr(known, key)}
         return wandb.init(
@@ -123,7 +123,7 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         self.attempt("logging metrics", lambda: WandbLogger.log_metrics(self, metrics, step))
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:  # type: ignore[override]
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         self.attempt("logging the config", lambda: WandbLogger.log_hyperparams(self, params))
 
     @rank_zero_only

@@ -118,9 +118,7 @@ class LastCheckpoint(_RunCheckpoint):
             save_top_k=1,
             enable_version_counter=False,
             every_n_train_steps=every_n_train_steps,
-            train_time_interval=None
-            if every_n_minutes is None
-            else timedelta(minutes=every_n_minutes),
+            train_time_interval=interval,
             save_on_train_epoch_end=False,
         )
 

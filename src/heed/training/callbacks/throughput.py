@@ -11,6 +11,8 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+KEY = "throughput"
+
 
 class Throughput(Callback):
     """Logs the speed of training, over the optimizer steps since the last log line.
@@ -79,18 +81,27 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._mark = None
+        real, positions = self._counts_of_all(pl_module.device)
+        checkpoint[KEY] = {
+            "tokens": self._seen + real,
+            "positions": self._all_positions + positions,
+            "seconds": self._all_seconds + self._seconds,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == "fit" and KEY in checkpoint:
+            self._seen = checkpoint[KEY]["tokens"]
+            self._all_positions = checkpoint[KEY]["positions"]
+            self._all_seconds = checkpoint[KEY]["seconds"]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._positions:
             self._collect(pl_module.device, steps=1)
 
     def _collect(self, device: torch.device, *, steps: int) -> dict[str, float]:
-        counts = torch.tensor([float(self._real), float(self._positions)], dtype=torch.float64)
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            on_device = counts.to(device, torch.float32 if device.type == "mps" else counts.dtype)
-            dist.all_reduce(on_device)
-            counts = on_device.cpu()
-        real, positions = int(counts[0]), int(counts[1])
+        real, positions = self._counts_of_all(device)
         self._seen += real
         self._all_positions += positions
         self._all_seconds += self._seconds
@@ -107,6 +118,15 @@ class Throughput(Callback):
         self._mark = mark
         return metrics
 
+    def _counts_of_all(self, device: torch.device) -> tuple[int, int]:
+        """Real tokens and positions since the last log line, over all processes."""
+        real, positions = int(self._real), self._positions
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            counts = torch.tensor([real, positions], device=device)
+            dist.all_reduce(counts)
+            real, positions = (int(count) for count in counts)
+        return real, positions
+
     def summary(self) -> dict[str, float]:
         """The whole training in numbers, for the run record."""
         return {
@@ -116,15 +136,3 @@ class Throughput(Callback):
             "tokens_per_second": round(self._seen / max(self._all_seconds, 1e-9), 1),
             "padding_share": round(1.0 - self._seen / max(self._all_positions, 1), 4),
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "seen": self._seen + int(self._real),
-            "positions": self._all_positions + self._positions,
-            "seconds": self._all_seconds + self._seconds,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._seen = state_dict["seen"]
-        self._all_positions = state_dict["positions"]
-        self._all_seconds = state_dict["seconds"]
