@@ -36,6 +36,8 @@ ONE_CHOICE = (
     *("paths", "task", "data", "tokenizer", "model"),
     *("optimizer", "scheduler", "trainer", "decoding"),
 )
+# Mappings whose keys are the user's, so that a new one needs no +.
+OPEN = ("data.columns", "data.split_columns", "tokenizer.special_tokens", "logger.mlflow.tags")
 
 
 def config_dir() -> Path:
@@ -72,7 +74,10 @@ def compose(config_name: str, overrides: list[str], config_dir: Path | None = No
 
 
 def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
-    """Overrides as Hydra reads them: `GROUP=null` chooses nothing, `~/` is the home folder.
+    """Overrides as Hydra reads them.
+
+    `GROUP=null` chooses nothing, `~/` is the home folder, and a mapping such as `data.columns` takes
+    new keys.
 
     Raises:
         UserError: If a group that takes one choice is given a list, which Hydra would merge.
@@ -83,6 +88,8 @@ def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
         key, _, value = word.partition("=")
         if key in known and value in ("null", "None"):
             word = f"{key}=[]"
+        elif any(key == name or key.startswith(f"{name}.") for name in OPEN):
+            word = f"++{word}"
         elif value == "~" or value.startswith("~/"):
             word = f"{key}={os.path.expanduser(value)}"
         elif key in ONE_CHOICE and value.startswith("[") and "," in value:
@@ -122,6 +129,8 @@ def freeze(composed: Any) -> Config:
         for group, name in reversed(choices.items())
         if not str(group).startswith("hydra") and name is not None
     }
+    if "logger" in frozen:
+        chosen["logger"] = list(frozen["logger"])  # Hydra keeps no choices of several
     if chosen:
         frozen["choices"] = chosen
     return frozen

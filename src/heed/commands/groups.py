@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 HIDDEN = "_"  # a file whose name starts so is a part of others, and no choice
 
@@ -36,6 +37,15 @@ def description(path: Path) -> str:
             if line.strip() and not line.startswith("#"):
                 break
     return ""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A config file as it stands, nothing composed or resolved."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    return content if isinstance(content, dict) else {}
 
 
 def _configs(folder: Path) -> list[Path]:

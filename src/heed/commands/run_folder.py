@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 from heed.errors import UserError
+from heed.tracking.folder import create_run_folder
 
 
 def claim_run_folder(frozen: dict[str, Any]) -> Path | None:
-    """Make the folder that `paths.run_dir` names, or that name with -1, -2, ... if it exists.
+    """Make the folder of a new run, and write its name into `paths.run_dir`.
 
-    The folder is made by one system call, so two processes never get the same one. The config is
-    changed to the name that was free. Nothing is made for a run that goes on (`resume`).
+    That is OUTPUT_DIR/TASK/NAME/TIME, made unique, or the folder that `paths.run_dir` asks for.
+    Nothing is made for a run that goes on (`resume`) or a config without paths.
 
     Raises:
-        UserError: If the folder cannot be made there.
+        UserError: If the folder exists already, or cannot be made.
     """
-    paths = frozen.get("paths") or {}
-    if "run_dir" not in paths or frozen.get("resume"):
+    paths = frozen.get("paths")
+    if not paths or frozen.get("resume"):
         return None
-    wanted = Path(paths["run_dir"])
-    for count in itertools.count():
-        folder = wanted if count == 0 else wanted.with_name(f"{wanted.name}-{count}")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-        except FileExistsError as error:
-            if not folder.exists():
-                raise UserError(f"paths.run_dir is below {error.filename}, a file") from error
-            continue
-        except NotADirectoryError as error:
-            raise UserError(
-                f"paths.run_dir ({wanted}) is below something that is a file"
-            ) from error
-        except PermissionError as error:
-            raise UserError(
-                f"paths.run_dir ({wanted}) must be a place where you may write, but is not",
-                "choose another with paths.output_dir=FOLDER",
-            ) from error
+    if paths.get("run_dir") is None:
+        folder = create_run_folder(paths["output_dir"], frozen["task"]["name"], frozen["name"])
         paths["run_dir"] = str(folder)
         return folder
-    raise AssertionError("itertools.count ends")
+    folder = Path(paths["run_dir"])
+    if folder.is_dir() and not any(folder.iterdir()):
+        return folder
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UserError(
+            f"paths.run_dir must be a new folder, but {folder} exists",
+            "choose another, or leave it out",
+        ) from error
+    except OSError as error:
+        raise UserError(f"paths.run_dir ({folder}) cannot be made: {error.strerror}") from error
+    return folder

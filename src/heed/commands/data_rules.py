@@ -1,0 +1,143 @@
+"""Rules between the data, the task and the tokenizer; see `rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from heed.commands.bind import shown
+from heed.commands.groups import group_options, read_yaml
+from heed.errors import UserError, nearest
+
+Config = dict[str, Any]
+
+
+def data_fit_the_task(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """The data hold what the task learns from."""
+    task, data = frozen["task"], frozen["data"]
+    kind, allowed = data.get("kind"), data.get("tasks")
+    if kind == task.get("kind") and (not allowed or task.get("name") in allowed):
+        return
+    fitting = _data_for(str(task.get("name")), folders)
+    choices = [f"data={name}" for name in fitting] + [f"task={name}" for name in allowed or ()]
+    yield UserError(
+        f"data={data.get('name')} must suit task={task.get('name')}, which needs "
+        f"{task.get('kind')}, but has {kind} for {' and '.join(allowed or ['no task'])}",
+        f"choose one of: {', '.join(choices)}" if choices else "",
+    )
+
+
+def columns_are_known(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`data.columns` names columns that records of this kind have."""
+    from heed.data.records import RECORD_KINDS
+
+    data = frozen["data"]
+    kind = RECORD_KINDS.get(str(data.get("kind")))
+    if kind is None:
+        return
+    maps = {"data.columns": data.get("columns")}
+    splits = data.get("split_columns")
+    if isinstance(splits, dict):
+        maps.update({f"data.split_columns.{split}": columns for split, columns in splits.items()})
+    for key, columns in maps.items():
+        for column in columns if isinstance(columns, dict) else ():
+            if column not in kind.types:
+                yield UserError(
+                    f"{key}.{column} is not a column of {kind.name} records",
+                    nearest(str(column), kind.types),
+                )
+
+
+def data_can_be_found(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A path is there if it is given, and given if the data are one's own."""
+    data = frozen["data"]
+    path = data.get("path")
+    if path is None and data.get("name") == "local":
+        yield UserError(
+            "data.path must be given with data=local, but is null",
+            "add data.path=FOLDER (with train, validation and test files) or data.path=FILE",
+        )
+    if path is not None and not (isinstance(path, str) and Path(path).exists()):
+        remedy = _nearby(Path(path)) if isinstance(path, str) else ""
+        yield UserError(f"data.path must be a folder or file, but {path} does not exist", remedy)
+    if data.get("invalid", "drop") not in ("drop", "error"):
+        yield UserError(
+            f"data.invalid must be drop or error, but is {shown(data['invalid'])}",
+            nearest(str(data["invalid"]), ("drop", "error")),
+        )
+
+
+def batches_have_a_size(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """There is a token budget or a number of examples for a batch."""
+    data = frozen["data"]
+    if data.get("max_tokens") is None and data.get("batch_size") is None:
+        yield UserError(
+            "data.max_tokens must be given when data.batch_size is null, but is null",
+            "try data.max_tokens=4096",
+        )
+
+
+def tokenizer_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A tokenizer that is read from files finds them."""
+    for name in ("path", "target_path"):
+        path = frozen["tokenizer"].get(name)
+        if path is not None and not Path(str(path)).exists():
+            yield UserError(
+                f"tokenizer.{name} must be a tokenizer.json or a folder with one, "
+                f"but {path} does not exist",
+                _nearby(Path(str(path))),
+            )
+
+
+def two_tokenizers_fit_the_model(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """With a vocabulary a side, there are two sides and nothing ties them."""
+    model, tokenizer = frozen["model"], frozen["tokenizer"]
+    if tokenizer.get("joint", True) is False:
+        key, rule, remedy = "tokenizer.joint", "true", "leave tokenizer.joint out"
+    elif tokenizer.get("target_path") or tokenizer.get("target_name"):
+        key = "tokenizer.target_path" if tokenizer.get("target_path") else "tokenizer.target_name"
+        rule, remedy = "null", f"leave {key} out"
+    else:
+        return
+    if model.get("shape") in ("encoder", "decoder"):
+        yield UserError(
+            f"{key} must be {rule} with model.shape={model['shape']}, which has one vocabulary, "
+            f"but is {shown(tokenizer[key.partition('.')[2]])}",
+            remedy,
+        )
+    elif model.get("tie_embeddings") == "all":
+        yield UserError(
+            f"model.tie_embeddings must be decoder or none with {key} not {rule}, "
+            "which makes two vocabularies, but is all",
+            "try model.tie_embeddings=decoder",
+        )
+
+
+def _data_for(task: str, folders: list[Path]) -> list[str]:
+    """The data sets whose configs name a task."""
+    return [
+        name
+        for name, path in group_options(folders, "data").items()
+        if task in (read_yaml(path).get("tasks") or ())
+    ]
+
+
+def _nearby(path: Path) -> str:
+    """The nearest name in the folder where a path should have been."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    remedy = nearest(path.name, names)
+    return remedy if remedy.startswith("did you mean") else ""
+
+
+DATA_RULES = (
+    data_fit_the_task,
+    columns_are_known,
+    data_can_be_found,
+    batches_have_a_size,
+    tokenizer_can_be_had,
+    two_tokenizers_fit_the_model,
+)

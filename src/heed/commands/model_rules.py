@@ -1,0 +1,128 @@
+"""Rules between the model's sizes, the task and what the model starts from; see `rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from heed.commands.bind import PARTS, shown
+from heed.commands.build import TARGET
+from heed.commands.signatures import signature_of
+from heed.errors import UserError, UserErrors
+
+Config = dict[str, Any]
+
+
+TRANSFORMER = "heed.backbone.transformer.Transformer"
+
+
+def model_fits_together(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """The Transformer's sizes and choices are possible ones."""
+    from heed.backbone.validation import check_values
+
+    model = frozen["model"]
+    if model.get(TARGET) != TRANSFORMER:
+        return
+    values = {
+        name: model.get(name, None if parameter.required else parameter.default)
+        for name, parameter in signature_of(TRANSFORMER, "model").parameters.items()
+    }
+    values.update(dict.fromkeys(PARTS["model"], 1))  # known once there is a tokenizer
+    try:
+        check_values(values)
+    except UserErrors as errors:
+        yield from errors.errors
+    except UserError as error:
+        yield error
+
+
+def model_has_a_shape_for_the_task(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """The task can be done by a model of this shape."""
+    task, shape = frozen["task"], frozen["model"].get("shape")
+    shapes = task.get("shapes")
+    if shapes and shape not in shapes:
+        yield UserError(
+            f"model.shape must be {' or '.join(shapes)} for task={task.get('name')}, "
+            f"but is {shown(shape)}",
+            f"try model.shape={shapes[0]}",
+        )
+
+
+def texts_fit_the_model(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """What is cut to a length is cut to one that the model has positions for."""
+    longest = frozen["model"].get("max_length")
+    if not isinstance(longest, int):
+        return
+    lengths = {
+        f"task.preparation.{name}": (frozen["task"].get("preparation") or {}).get(name)
+        for name in ("max_length", "max_source_length", "max_target_length")
+    }
+    if "validation_decoder" in frozen["task"]:  # the task writes text
+        lengths["decoding.max_length"] = (frozen.get("decoding") or {}).get("max_length")
+    for key, length in lengths.items():
+        if isinstance(length, int) and length > longest:
+            yield UserError(
+                f"{key} must be at most model.max_length ({longest}), but is {length}",
+                f"try {key}={longest}, or model.max_length={length}",
+            )
+
+
+def outputs_have_room(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """The limits on what is decoded leave something to decode."""
+    decoding = frozen.get("decoding") or {}
+    low, high = decoding.get("min_length"), decoding.get("max_length")
+    if isinstance(low, int) and isinstance(high, int) and low >= high:
+        yield UserError(
+            f"decoding.min_length must be less than decoding.max_length ({high}), "
+            f"which counts the end of the sentence, but is {low}",
+            f"try decoding.max_length={low + 1}",
+        )
+    best, beams = decoding.get("n_best"), decoding.get("beam_size")
+    if isinstance(best, int) and isinstance(beams, int) and best > beams:
+        yield UserError(
+            f"decoding.n_best must be at most decoding.beam_size ({beams}), but is {best}",
+            f"try decoding.beam_size={best}",
+        )
+
+
+def start_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A model that starts from a run's weights has that run's sizes and tokenizer."""
+    from heed.tracking.config_file import load_config
+    from heed.tracking.folder import is_run_folder
+
+    model = frozen["model"]
+    start = model.get("init_from")
+    if start is None:
+        return
+    run = Path(str(start))
+    if not is_run_folder(run):
+        yield UserError(
+            f"model.init_from must be the folder of a run, but {start} "
+            + ("holds no run.json" if run.exists() else "does not exist")
+        )
+        return
+    other = load_config(run / "config.yaml")
+    for name in ("d_model", "n_heads", "d_feed_forward", "n_layers", "positions", "norm"):
+        theirs = (other.get("model") or {}).get(name)
+        if theirs is not None and model.get(name) != theirs:
+            yield UserError(
+                f"model.{name} must be {shown(theirs)}, as in {start}, "
+                f"but is {shown(model.get(name))}",
+                f"write model.{name}={theirs}",
+            )
+    path = frozen["tokenizer"].get("path")
+    if path is None or Path(path).resolve() != (run / "tokenizer").resolve():
+        yield UserError(
+            f"tokenizer must be that of {start}, whose weights stand for its tokens",
+            f"add tokenizer=file tokenizer.path={run / 'tokenizer'}",
+        )
+
+
+MODEL_RULES = (
+    model_fits_together,
+    model_has_a_shape_for_the_task,
+    texts_fit_the_model,
+    outputs_have_room,
+    start_can_be_had,
+)

@@ -1,0 +1,152 @@
+"""What must hold between the values of a config, checked all together before data are read.
+
+A rule is a function from the frozen config to the mistakes it sees. It looks only at keys that
+are there, so that a user's own groups and targets pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from heed.commands.bind import OURS, bind, shown
+from heed.commands.build import TARGET
+from heed.commands.compose import config_dirs
+from heed.commands.data_rules import DATA_RULES
+from heed.commands.groups import group_options, groups, read_yaml
+from heed.commands.model_rules import MODEL_RULES
+from heed.commands.ranges import range_faults
+from heed.errors import UserError, nearest, raise_together
+
+Config = dict[str, Any]
+Rule = Callable[[Config, list[Path]], Iterable[UserError]]
+
+REQUIRED = ("task", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer")
+OWN_KEYS = ("choices",)  # written by freezing
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+
+
+def validate(frozen: Config, config_dir: Path | None = None) -> None:
+    """Check a frozen training config: every node against what it builds, and all rules.
+
+    Args:
+        frozen: The config.
+        config_dir: The user's own folder of configs, for what an error may suggest.
+
+    Raises:
+        UserError: With every mistake found.
+    """
+    folders = config_dirs(config_dir)
+    missing = list(groups_are_there(frozen, folders))
+    raise_together(missing)
+    faults = bind(frozen)
+    told = {fault.problem.split(" ")[0] for fault in faults}
+    for rule in RULES:
+        for fault in rule(frozen, folders):
+            key = fault.problem.split(" ")[0]
+            if key not in told:  # one word on a key is enough; it may be all one mistake
+                faults.append(fault)
+                told.add(key)
+    raise_together(faults)
+
+
+def groups_are_there(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """Every group that a run is made of has been chosen."""
+    for group in REQUIRED:
+        if not isinstance(frozen.get(group), dict):
+            remedy = f"choose one of: {', '.join(group_options(folders, group))}"
+            yield UserError(f"{group} must be chosen, but is null", remedy)
+
+
+def keys_are_known(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """No misspelt keys where no signature would tell: at the top, and in data and tokenizer."""
+    known = {*_keys(folders[-1] / "train.yaml"), *OWN_KEYS}
+    known |= {group.split("/")[0] for group in groups(folders)}
+    for key in frozen:
+        if key not in known and not key.startswith("_"):
+            yield UserError(f"{key} is not a key of the config", nearest(key, known - {*OWN_KEYS}))
+    for group in ("data", "tokenizer", "paths"):
+        node = frozen.get(group)
+        if not isinstance(node, dict) or TARGET in node:
+            continue
+        shipped = (folders[-1] / group).glob("*.yaml")
+        valid = {name for path in shipped for name in _keys(path)} - {"defaults"}
+        for key in node:
+            if key not in valid:
+                yield UserError(f"{group}.{key} is not a key of the config", nearest(key, valid))
+
+
+def numbers_are_in_range(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """Every number is in its range."""
+    yield from range_faults(frozen)
+
+
+def name_is_a_folder(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """The run's name can be the name of a folder."""
+    name = frozen.get("name")
+    if not isinstance(name, str) or not name or name in (".", "..") or "/" in name:
+        yield UserError(
+            f"name must be a plain folder name, but is {shown(name)}", "try name=my_run"
+        )
+
+
+def selection_reads_validation(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """Checkpoints and stopping are chosen by validation scores, never by test scores."""
+    monitors = {"task.monitor": frozen["task"].get("monitor")}
+    for name, callback in (frozen.get("callbacks") or {}).items():
+        if isinstance(callback, dict) and callback.get("monitor") != monitors["task.monitor"]:
+            monitors[f"callbacks.{name}.monitor"] = callback.get("monitor")
+    for key, monitor in monitors.items():
+        if isinstance(monitor, str) and not monitor.startswith("val/"):
+            score = monitor.rpartition("/")[2]
+            yield UserError(
+                f"{key} must be a validation score (val/...), but is {monitor!r}",
+                f"try {key}=val/{score}",
+            )
+
+
+def training_ends(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A schedule that decays to an end is told where that is, and times can be read."""
+    trainer = frozen["trainer"]
+    schedule = str(frozen["scheduler"].get(TARGET, "")).rpartition(".")[2]
+    endless = trainer.get("max_steps") in (-1, None) and trainer.get("max_epochs") in (-1, None)
+    if schedule in ("linear", "cosine") and endless:
+        yield UserError(
+            f"trainer.max_steps or trainer.max_epochs must be given with scheduler={schedule}, "
+            "which ends, but neither is",
+            "try trainer.max_epochs=10, or scheduler=inverse_square_root",
+        )
+    limit = trainer.get("max_time")
+    if isinstance(limit, str) and not re.fullmatch(r"\d+:[0-2]?\d:[0-5]?\d:[0-5]?\d", limit):
+        yield UserError(
+            f"trainer.max_time must be DAYS:HOURS:MINUTES:SECONDS, but is {limit!r}",
+            "half an hour is trainer.max_time=00:00:30:00",
+        )
+
+
+def precision_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.precision` is "auto" or one of Lightning's."""
+    precision = frozen["trainer"].get("precision")
+    if frozen["trainer"].get(TARGET, "").startswith(OURS) and precision not in PRECISIONS:
+        yield UserError(
+            f"trainer.precision must be one of {', '.join(PRECISIONS)}, but is {shown(precision)}",
+            nearest(str(precision), PRECISIONS),
+        )
+
+
+def _keys(path: Path) -> set[str]:
+    return {str(key) for key in read_yaml(path)} - {"defaults"}
+
+
+RULES: tuple[Rule, ...] = (
+    keys_are_known,
+    numbers_are_in_range,
+    name_is_a_folder,
+    *DATA_RULES,
+    *MODEL_RULES,
+    selection_reads_validation,
+    training_ends,
+    precision_is_one,
+)
