@@ -6,6 +6,7 @@ spelt out. Where they go is decided by whoever prepares a batch, who asks for th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -61,10 +62,9 @@ class Tokenizer:
         backend.no_padding()
         backend.encode_special_tokens = True  # what stands in a text is text
         self.backend = backend
-        self.special_tokens = find_special_tokens(
-            backend.get_vocab(with_added_tokens=True), special_tokens or {}, name=name
-        )
-        ids = {role: backend.token_to_id(token) for role, token in self.special_tokens.items()}
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        self.special_tokens = find_special_tokens(vocabulary, special_tokens or {}, name=name)
+        ids = {role: vocabulary[token] for role, token in self.special_tokens.items()}
         self.pad_id: int = ids["pad"]
         self.bos_id: int = ids["bos"]
         self.eos_id: int = ids["eos"]
@@ -79,11 +79,15 @@ class Tokenizer:
         """One more than the largest id: the rows an embedding needs."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Hex digits that change whenever an encoding could: sha256 of the tokenizer's JSON."""
-        roles = json.dumps(self.special_tokens, sort_keys=True)
-        return hashlib.sha256(f"{self.backend.to_str()}\n{roles}".encode()).hexdigest()
+        """Hex digits that change whenever an encoding could: sha256 of the tokenizer's JSON.
+
+        Scores are rounded, since reading and writing them as text moves their last digit.
+        """
+        content = json.loads(self.backend.to_str(), parse_float=lambda text: f"{float(text):.6g}")
+        text = json.dumps([content, self.special_tokens], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without special tokens. Uses every core."""
