@@ -192,7 +192,13 @@ def build_loggers(config: Config, run_dir: Path) -> list[Any]:
     """The loggers that `logger=` names."""
     nodes = config.get("logger") or {}
     return [
-        build(node, key=f"logger.{name}", run_dir=run_dir)
+        build(
+            node,
+            key=f"logger.{name}",
+            run_dir=run_dir,
+            run_name=config["name"],
+            task=config["task"]["name"],
+        )
         for name, node in nodes.items()
         if node is not None
     ]

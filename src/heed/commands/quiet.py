@@ -11,11 +11,14 @@ def quiet_libraries() -> None:
     """Silence hints that a user of Heed can do nothing about; errors still come through."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import lightning.pytorch  # noqa: F401  # sets the levels of its loggers when it is imported
+
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     logging.getLogger("datasets").setLevel(logging.ERROR)
     for message in (
         ".*does not have many workers.*",
+        ".*LeafSpec.*",
         ".*You are using a CUDA device.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*Trying to infer the `batch_size`.*",

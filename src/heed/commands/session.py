@@ -6,8 +6,10 @@ each of its processes (ranks) runs this same code on the same config file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +85,12 @@ def train_and_test(
     config: dict[str, Any], parts: Parts, record: RunRecord, *, resumed: bool
 ) -> float | None:
     """Fit, test the best checkpoint, write predictions and scores."""
-    trainer = build_trainer(config, record.run_dir)
     checkpoint = find_checkpoint(record, "last") if resumed else None
-    with _handling_signals(trainer):
+    trainer = build_trainer(config, record.run_dir)
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
+    with _finishing(trainer), _handling_signals(trainer):
         with record.phase("training"):
             trainer.fit(
                 parts.task,
@@ -96,10 +101,9 @@ def train_and_test(
         score = _record_training(trainer, record)
         with record.phase("test"):
             test(trainer, parts, record)
-    _record_signatures(parts, record)
+        _record_signatures(parts, record)
     if trainer.is_global_zero:
-        closing_summary(config, record)
-    _finish_loggers(trainer)
+        closing_summary(record)
     return score
 
 
@@ -178,25 +182,30 @@ def _record_training(trainer: pl.Trainer, record: RunRecord) -> float | None:
 
 
 def _record_signatures(parts: Parts, record: RunRecord) -> None:
-    signatures = getattr(parts.task.eval_scores["test"], "signatures", None)
-    if signatures:
-        record.update(signatures=signatures)
+    if parts.task.signatures:
+        record.update(signatures=parts.task.signatures)
 
 
 def _handling_signals(trainer: pl.Trainer) -> Any:
-    from contextlib import nullcontext
-
     from heed.training.callbacks.interrupt import Interrupt
 
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return next((c for c in callbacks if isinstance(c, Interrupt)), nullcontext())
+    return next((c for c in callbacks if isinstance(c, Interrupt)), contextlib.nullcontext())
 
 
-def _finish_loggers(trainer: pl.Trainer) -> None:
-    for logger in trainer.loggers:
-        finish = getattr(logger, "finish", None)
-        if finish is not None:
-            finish()
+@contextlib.contextmanager
+def _finishing(trainer: pl.Trainer) -> Iterator[None]:
+    """Close the loggers however the block ends, so that the next run does not write into them."""
+    from heed.tracking.loggers import finish_loggers
+
+    succeeded = False
+    try:
+        yield
+        succeeded = True
+    finally:
+        if trainer.is_global_zero:
+            for line in finish_loggers(trainer.loggers, succeeded=succeeded):
+                print(line)
 
 
 def _how_to_go_on(run_dir: Path, *, saved: bool) -> str:

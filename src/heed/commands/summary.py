@@ -43,7 +43,7 @@ def opening_summary(config: dict[str, Any], parts: Parts, record: RunRecord) -> 
     console.print(f"run folder  {record.run_dir}\n")
 
 
-def closing_summary(config: dict[str, Any], record: RunRecord) -> None:
+def closing_summary(record: RunRecord) -> None:
     """Print the scores, where everything is, and what to type next."""
     from rich.console import Console
 

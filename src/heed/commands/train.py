@@ -10,7 +10,7 @@ import yaml
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.compose import launch
 from heed.commands.resume import resume_folder, resumed_config
-from heed.commands.rules import check
+from heed.commands.rules import validate
 from heed.commands.run_paths import CONFIG, OVERRIDES, open_run
 from heed.errors import EXIT_DONE
 from heed.tracking.config_file import save_config
@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
     folder = resume_folder(arguments.overrides)
     if folder is not None:
         return resume(folder, arguments)
-    return launch("train", arguments, start, check)
+    return launch(
+        "train", arguments, start, lambda config: validate(config, arguments.config_dir)
+    )
 
 
 def start(config: dict[str, Any], overrides: list[str]) -> float | None:
@@ -59,7 +61,7 @@ def resume(folder: Path, arguments: Arguments) -> int:
     """Go on with a run in its own folder, by its own config."""
     record, config = open_run(folder)
     config, changes = resumed_config(config, arguments.overrides)
-    check(config)
+    validate(config, arguments.config_dir)
     record.begin_session(overrides=changes)
     if changes:
         save_config(config, folder / CONFIG)

@@ -159,13 +159,13 @@ class DataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Validation batches of this process, with their records."""
-        return self._evaluation_loader("validation")
+        return self.evaluation_loader("validation")
 
     def test_dataloader(self) -> DataLoader:
         """Test batches of this process, with their records."""
-        return self._evaluation_loader("test")
+        return self.evaluation_loader("test")
 
-    def _evaluation_loader(self, split: Split) -> DataLoader:
+    def evaluation_loader(self, split: Split) -> DataLoader:
         rows = self.rows(split)
         rank, world_size = self._place()
         sampler = EvaluationSampler(

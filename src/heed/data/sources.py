@@ -336,7 +336,7 @@ class BuiltinSource(Source):
 
     def rows(self, split: Split) -> Iterator[RawRow]:
         """See `Source.rows`."""
-        from heed.data.builtin import generate
+        from heed.data.builtin.generate import generate
 
         rows = generate(self.corpus, split, size=self.sizes[split], seed=self.seed)
         place = f"built-in {self.corpus} ({split})"

@@ -56,6 +56,7 @@ class Task(pl.LightningModule):
         self.n_samples = n_samples
         self.samples: list[Prediction] = []
         self.predictions: list[tuple[int, Prediction]] = []
+        self.signatures: dict[str, str] = {}  # how scores were computed, once they have been
         self.gradient_norm: Tensor | None = None
         self._step_count: Tensor | None = None  # what the gradients in flight are sums over
         self._logged_sum: Tensor | None = None  # loss since the last log line
@@ -137,7 +138,13 @@ class Task(pl.LightningModule):
         )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the mean loss since the last log line, every `log_every_n_steps` optimizer steps."""
+        """Log the mean loss since the last log line, every `log_every_n_steps` optimizer steps.
+
+        At `max_steps` training is asked to stop, and not only left, so that it ends with a
+        validation.
+        """
+        if 0 < self.trainer.max_steps <= self.global_step:
+            self.trainer.should_stop = True
         stepped = self._step_count is None
         if not stepped or self.global_step % self.trainer.log_every_n_steps != 0:
             return
@@ -190,6 +197,7 @@ class Task(pl.LightningModule):
         on_bar = {self.monitor.removeprefix("val/"), "loss"}
         for name, score in scores.items():
             self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar)
+        self.signatures.update(getattr(self.eval_scores[stage], "signatures", {}))
         self.eval_losses[stage].reset()
         self.eval_scores[stage].reset()
 

@@ -1,0 +1,55 @@
+"""A model that starts from the weights of an earlier run (`model.init_from=RUN`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heed.commands.run_paths import find_checkpoint, open_run
+from heed.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "backbone."
+
+
+def load_backbone(backbone: nn.Module, run: str) -> list[str]:
+    """Copy what fits of a run's backbone into a fresh one.
+
+    Args:
+        backbone: The model to fill.
+        run: The run folder.
+
+    Returns:
+        The names of tensors that the run has not, and that stay fresh.
+
+    Raises:
+        UserError: If a tensor has another shape there, or nothing fits.
+    """
+    from heed.training.checkpoint_io import load_checkpoint
+
+    record, _ = open_run(run)
+    path = find_checkpoint(record, "best")
+    weights = {
+        name.removeprefix(PREFIX): tensor
+        for name, tensor in load_checkpoint(path)["state_dict"].items()
+        if name.startswith(PREFIX)
+    }
+    own = backbone.state_dict()
+    shared = [name for name in own if name in weights]
+    if not shared:
+        raise UserError(f"model.init_from={run} has no tensor of this model", "give another run")
+    for name in shared:
+        if weights[name].shape != own[name].shape:
+            raise UserError(
+                f"model.init_from={run} must have a model of the same size, but its {name} is "
+                f"{tuple(weights[name].shape)} and here {tuple(own[name].shape)}",
+                "use the run's model= and tokenizer=file tokenizer.path=RUN/tokenizer",
+            )
+    backbone.load_state_dict({name: weights[name] for name in shared}, strict=False)
+    fresh = [name for name in own if name not in weights]
+    print(
+        f"started from {run}: {len(shared)} of {len(own)} tensors"
+        + (f"; fresh: {', '.join(sorted({n.split('.')[0] for n in fresh}))}" if fresh else "")
+    )
+    return fresh
