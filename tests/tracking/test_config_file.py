@@ -11,7 +11,20 @@ from omegaconf import OmegaConf
 from heed.errors import UserError
 from heed.tracking.config_file import load_config, save_config
 
-WORDS = ["", "1e-4", "1_000", "yes", "null", "~", "0x1f", "1:30", "2025-01-01", " a ", "ä: ö", "- x"]
+WORDS = [
+    "",
+    "1e-4",
+    "1_000",
+    "yes",
+    "null",
+    "~",
+    "0x1f",
+    "1:30",
+    "2025-01-01",
+    " a ",
+    "ä: ö",
+    "- x",
+]
 
 
 def some_value(generator, depth=0):

@@ -156,7 +156,10 @@ def test_a_folder_without_a_record_names_the_runs_near_it(run_dir, monkeypatch, 
     [
         ("{", "must be JSON, but is broken"),
         ("[]", "must be a run record, but has no 'schema'"),
-        ('{"schema": 99, "versions": {"heed-nlp": "9.0"}}', r"must have schema 1, but has 99.*9\.0"),
+        (
+            '{"schema": 99, "versions": {"heed-nlp": "9.0"}}',
+            r"must have schema 1, but has 99.*9\.0",
+        ),
     ],
 )
 def test_a_record_that_cannot_be_used_is_named(run_dir, text, words):

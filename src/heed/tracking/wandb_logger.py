@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
@@ -99,12 +98,16 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         except Exception:
             if mode != "online":
                 raise
-            run = self._init("offline")  # a server that refuses, a key that is no longer good
+            # a server that refuses, a key that is no longer good; wandb's helper process still
+            # holds the run's id, so it starts anew
+            import_wandb().teardown()
+            run = self._init("offline")
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return run
 
     def _init(self, mode: Literal["online", "offline", "disabled"]) -> Any:
+        wandb = import_wandb()
         known = wandb.Settings()
         settings = {key: value for key, value in _SETTINGS.items() if hasattr(known, key)}
         return wandb.init(
@@ -163,6 +166,17 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         return f"wandb: {url}"
 
 
+def import_wandb() -> Any:
+    """The wandb package; it reports its own errors home only if WANDB_ERROR_REPORTING says so.
+
+    Reporting would hold up the end of a run for half a minute where there is no network.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb
+
+
 def choose_mode(mode: Mode = "auto") -> Literal["online", "offline", "disabled"]:
     """What wandb can do here, without asking anybody.
 
@@ -177,14 +191,14 @@ def choose_mode(mode: Mode = "auto") -> Literal["online", "offline", "disabled"]
         return asked  # type: ignore[return-value]
     if asked == "dryrun":
         return "offline"
-    url = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
+    url = os.environ.get("WANDB_BASE_URL") or import_wandb().setup().settings.base_url
     return "online" if _has_account(url) and _answers(url) else "offline"
 
 
 def _has_account(url: str) -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    if wandb.setup().settings.api_key:
+    if import_wandb().setup().settings.api_key:
         return True
     host = urlsplit(url).netloc
     files = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
