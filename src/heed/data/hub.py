@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from heed.errors import UserError, nearest
+from heed.text.network import offline_if_unreachable
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,7 +32,7 @@ def load_hub_split(
     from datasets import load_dataset
 
     try:
-        with _quiet_without_terminal():
+        with _quiet_without_terminal(), offline_if_unreachable():
             return load_dataset(name, config, split=split, revision=revision)
     except Exception as error:  # every layer below has its own exceptions
         raise _explain(name, config, split, error) from error

@@ -17,6 +17,7 @@ from typing import Any
 import tokenizers
 
 from heed.errors import UserError
+from heed.text.network import offline_if_unreachable
 from heed.text.special import ROLES, find_special_tokens
 
 # Encoding uses every core. Saying so keeps the library from warning at each fork; a forked child
@@ -172,7 +173,8 @@ class Tokenizer:
             UserError: If there is no network and no cached copy, or no such tokenizer.
         """
         try:
-            backend = tokenizers.Tokenizer.from_pretrained(name, revision=revision)
+            with offline_if_unreachable():
+                backend = tokenizers.Tokenizer.from_pretrained(name, revision=revision)
         except Exception as error:  # every layer below has its own exceptions
             raise _hub_error(name, error) from error
         return cls(backend, special_tokens=special_tokens, name=name)

@@ -106,7 +106,10 @@ def _train_wordpiece(texts: Iterable[str], size: int, lowercase: bool) -> tokeni
         backend = tokenizers.Tokenizer(model)
         backend.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=lowercase)
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        backend.decoder = decoders.WordPiece()
+        apostrophe = tokenizers.Regex(r"(?<=\p{L}) ' (?=(s|t|m|d|re|ve|ll)\b)")
+        backend.decoder = decoders.Sequence(
+            [decoders.WordPiece(), decoders.Fuse(), decoders.Replace(apostrophe, "'")]
+        )
         return backend
 
     words = count_words(texts, frame(models.WordPiece()))
