@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from typing import Any
 
@@ -101,3 +101,9 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value)
+
+
+def closest(name: str, valid: Iterable[str]) -> str:
+    """`did you mean ...?`, or nothing where a list of all would only repeat the rule."""
+    remedy = nearest(name, valid)
+    return remedy if remedy.startswith("did you mean") else ""

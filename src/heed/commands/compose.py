@@ -76,8 +76,8 @@ def compose(config_name: str, overrides: list[str], config_dir: Path | None = No
 def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
     """Overrides as Hydra reads them.
 
-    `GROUP=null` chooses nothing, `~/` is the home folder, and a mapping such as `data.columns` takes
-    new keys.
+    `GROUP=null` chooses nothing, `~/` is the home folder, and a mapping such as `data.columns`
+    takes new keys.
 
     Raises:
         UserError: If a group that takes one choice is given a list, which Hydra would merge.
@@ -163,7 +163,9 @@ def show(
         return OmegaConf.to_yaml(composed if part == "all" else composed.hydra)
 
 
-def launch(config_name: str, arguments: Arguments, job: Job, check: Check) -> int:
+def launch(
+    config_name: str, arguments: Arguments, job: Job, check: Check, *, new_runs: bool = True
+) -> int:
     """Do what the words after a verb ask for: show the config, run once, or sweep.
 
     Args:
@@ -172,6 +174,7 @@ def launch(config_name: str, arguments: Arguments, job: Job, check: Check) -> in
         job: Called with the frozen config (its `paths.run_dir` a new, empty folder) and the
             overrides it was composed from, in this process.
         check: Called with each frozen config before any job starts; raises `UserError`.
+        new_runs: Whether each job is a new run with a folder of its own.
 
     Returns:
         The exit code.
@@ -181,10 +184,11 @@ def launch(config_name: str, arguments: Arguments, job: Job, check: Check) -> in
         print(show(config_name, overrides, user, arguments.show), end="")
         return EXIT_DONE
     if arguments.multirun:
-        return sweep(config_name, overrides, job, check=check, config_dir=user)
+        return sweep(config_name, overrides, job, check=check, config_dir=user, new_runs=new_runs)
     frozen = compose(config_name, overrides, user)
     check(frozen)
-    claim_run_folder(frozen)
+    if new_runs:
+        claim_run_folder(frozen)
     job(frozen, overrides)
     return EXIT_DONE
 
@@ -206,6 +210,7 @@ def sweep(
     *,
     check: Check,
     config_dir: Path | None = None,
+    new_runs: bool = True,
 ) -> int:
     """Run a job for each point of a sweep, by Hydra's sweeper and launcher.
 
@@ -235,8 +240,9 @@ def sweep(
         try:
             frozen = _freeze_point(composed, hydra_part)
             check(frozen)
-            claim_run_folder(frozen)
-            point.run_dir = str(frozen.get("paths", {}).get("run_dir", ""))
+            if new_runs:
+                claim_run_folder(frozen)
+                point.run_dir = frozen["paths"]["run_dir"]
             point.value = job(frozen, point.overrides)
         except Exception as error:
             if os.getpid() != parent:

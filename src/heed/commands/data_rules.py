@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heed.commands.bind import shown
+from heed.commands.bind import closest, shown
 from heed.commands.groups import group_options, read_yaml
 from heed.errors import UserError, nearest
 
@@ -64,7 +64,7 @@ def data_can_be_found(frozen: Config, folders: list[Path]) -> Iterator[UserError
     if data.get("invalid", "drop") not in ("drop", "error"):
         yield UserError(
             f"data.invalid must be drop or error, but is {shown(data['invalid'])}",
-            nearest(str(data["invalid"]), ("drop", "error")),
+            closest(str(data["invalid"]), ("drop", "error")),
         )
 
 
@@ -126,11 +126,9 @@ def _data_for(task: str, folders: list[Path]) -> list[str]:
 def _nearby(path: Path) -> str:
     """The nearest name in the folder where a path should have been."""
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        return closest(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
         return ""
-    remedy = nearest(path.name, names)
-    return remedy if remedy.startswith("did you mean") else ""
 
 
 DATA_RULES = (

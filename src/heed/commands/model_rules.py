@@ -24,17 +24,23 @@ def model_fits_together(frozen: Config, folders: list[Path]) -> Iterator[UserErr
     model = frozen["model"]
     if model.get(TARGET) != TRANSFORMER:
         return
-    values = {
-        name: model.get(name, None if parameter.required else parameter.default)
-        for name, parameter in signature_of(TRANSFORMER, "model").parameters.items()
+    parameters = signature_of(TRANSFORMER, "model").parameters
+    defaults = {
+        name: None if parameter.required else parameter.default
+        for name, parameter in parameters.items()
     }
-    values.update(dict.fromkeys(PARTS["model"], 1))  # known once there is a tokenizer
-    try:
-        check_values(values)
-    except UserErrors as errors:
-        yield from errors.errors
-    except UserError as error:
-        yield error
+    # A vocabulary's size is known once there is a tokenizer; a shape is always given.
+    defaults.update({**dict.fromkeys(PARTS["model"], 1), "shape": "encoder_decoder"})
+    values = {name: model.get(name, default) for name, default in defaults.items()}
+    for _ in range(2):  # what is out of range first, then what does not fit the rest
+        try:
+            check_values(values)
+        except UserError as error:
+            found = error.errors if isinstance(error, UserErrors) else [error]
+            yield from found
+            for fault in found:
+                name = fault.problem.split(" ")[0].removeprefix("model.")
+                values[name] = defaults.get(name)
 
 
 def model_has_a_shape_for_the_task(frozen: Config, folders: list[Path]) -> Iterator[UserError]:

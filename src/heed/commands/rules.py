@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from heed.commands.bind import OURS, bind, shown
+from heed.commands.bind import OURS, bind, closest, shown
 from heed.commands.build import TARGET
 from heed.commands.compose import config_dirs
 from heed.commands.data_rules import DATA_RULES
@@ -132,7 +132,7 @@ def precision_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]
     if frozen["trainer"].get(TARGET, "").startswith(OURS) and precision not in PRECISIONS:
         yield UserError(
             f"trainer.precision must be one of {', '.join(PRECISIONS)}, but is {shown(precision)}",
-            nearest(str(precision), PRECISIONS),
+            closest(str(precision), PRECISIONS),
         )
 
 
