@@ -34,6 +34,7 @@ class Chain:
         return self.tables[self.sentence, self.previous, self.current]
 
     def reorder(self, rows: torch.Tensor) -> None:
+        assert self.rows_computed, "nothing has been written yet"
         self.sentence = self.sentence[rows]
         self.previous = self.previous[rows]
         self.current = self.current[rows]

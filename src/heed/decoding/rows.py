@@ -50,18 +50,20 @@ def decode_rows(
     if rows == 0:
         return []
     longest = int(limits.max())
-    if rows_per_sentence > 1:
-        limits = limits.repeat_interleave(rows_per_sentence)
-        step.reorder(torch.arange(batch_size, device=device).repeat_interleave(rows_per_sentence))
+    sentences = torch.arange(batch_size, device=device).repeat_interleave(rows_per_sentence)  # (N,)
+    limits = limits[sentences]
 
     output = torch.full((rows, longest), pad_id, device=device)  # (N, longest)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     scores = torch.zeros(rows, device=device)
     open_rows = torch.arange(rows, device=device)  # (n,) where each computed row is in the output
     ended = torch.zeros(rows, dtype=torch.bool, device=device)  # (n,)
-    tokens = torch.full((rows,), bos_id, device=device)
+    tokens = torch.full((batch_size,), bos_id, device=device)
     for position in range(longest):
         logits = step(tokens).float()  # (n, V)
+        if position == 0 and rows_per_sentence > 1:  # until here the rows of a sentence are one
+            step.reorder(sentences)
+            logits = logits[sentences]
         normaliser = logits.logsumexp(dim=-1)
         written = output[open_rows, :position]  # (n, T)
         decoder.forbid(logits, written, never=never, eos_id=eos_id)

@@ -13,7 +13,8 @@ from torch import Tensor
 class Step(Protocol):
     """One step of a model that writes token after token; it keeps its own key-value cache.
 
-    A step begins with one row a sentence, and nothing written.
+    A step begins with one row a sentence and nothing written; its first call comes before its
+    first `reorder`.
     """
 
     def __call__(self, tokens: Tensor) -> Tensor:
