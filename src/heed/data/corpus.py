@@ -18,7 +18,7 @@ from heed.data.columns import Column, resolve_columns
 from heed.data.files import SPLITS, Split
 from heed.data.records import InvalidRow, LabelledText, RecordKind
 from heed.data.rows import RawRow
-from heed.data.sources import Source
+from heed.data.source import Source
 from heed.errors import UserError, nearest, raise_together
 
 if TYPE_CHECKING:

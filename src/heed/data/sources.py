@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heed.data.files import SPLITS, Split, SplitFiles, expected_names, find_split, found_in
-from heed.data.held_out import held_out_rows
+from heed.data.held_out import WithHeldOut
 from heed.data.hub import load_hub_split
 from heed.data.rows import RawRow
+from heed.data.source import Source
 from heed.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -21,133 +21,7 @@ if TYPE_CHECKING:
 Names = str | list[str] | None
 
 
-class Source(ABC):
-    """Raw rows of three splits, and a fingerprint of each that changes when the rows do."""
-
-    @abstractmethod
-    def rows(self, split: Split) -> Iterator[RawRow]:
-        """The rows, in the order of the data.
-
-        Raises:
-            UserError: If the data is not there or cannot be read.
-        """
-
-    @abstractmethod
-    def fingerprint(self, split: Split) -> str:
-        """Hex digits that tell these rows from any others; raises as `rows` does."""
-
-    @abstractmethod
-    def describe(self, split: Split) -> str:
-        """Where the split comes from, in a few words, and what was decided about it."""
-
-
-class _WithHeldOut(Source):
-    """A source that takes missing splits out of its training data.
-
-    `_own` tells which of the splits the data has. A missing validation or test split is taken from
-    the training rows if `held_out` names it; else a missing test split is the validation split.
-    """
-
-    def __init__(self, *, held_out: Mapping[str, float | int | None] | None, seed: int) -> None:
-        self.held_out = dict(held_out or {})
-        self.seed = seed
-        for split, share in self.held_out.items():
-            if split not in ("validation", "test"):
-                raise UserError(
-                    f"data.source.held_out must name validation or test, but names {split!r}"
-                )
-            if share is not None and share <= 0:
-                raise UserError(
-                    f"data.source.held_out.{split} must be a share of the training rows, or a "
-                    f"number of them, above 0, but is {share}",
-                    f"try data.source.held_out.{split}=0.05",
-                )
-
-    @abstractmethod
-    def _own(self, split: Split) -> bool:
-        """Whether the data has this split."""
-
-    @abstractmethod
-    def _own_rows(self, split: Split) -> Iterator[RawRow]:
-        """Rows of a split that the data has."""
-
-    @abstractmethod
-    def _own_fingerprint(self, split: Split) -> str:
-        """Fingerprint of a split that the data has."""
-
-    @abstractmethod
-    def _own_place(self, split: Split) -> str:
-        """Name of a split that the data has, for messages."""
-
-    @functools.cached_property
-    def _taken(self) -> dict[str, frozenset[int]]:
-        shares = {
-            split: self.held_out.get(split)
-            for split in ("validation", "test")
-            if self.held_out.get(split) is not None and not self._own(split)
-        }
-        if not shares:
-            return {}
-        n_rows = sum(1 for _ in self._own_rows("train"))
-        if n_rows <= len(shares):
-            raise UserError(
-                f"{self._own_place('train')} must have at least {len(shares) + 1} rows to take "
-                f"{' and '.join(shares)} data from, but has {n_rows}",
-                "give a file for each split",
-            )
-        return held_out_rows(n_rows, shares, seed=self.seed)
-
-    def _stands_for(self, split: Split) -> Split:
-        """The split itself, or the one that stands in for it."""
-        if split == "test" and not self._own(split) and self.held_out.get(split) is None:
-            return "validation"
-        return split
-
-    def rows(self, split: Split) -> Iterator[RawRow]:
-        """See `Source.rows`."""
-        split = self._stands_for(split)
-        if split == "train" and self._taken:
-            away: frozenset[int] = frozenset().union(*self._taken.values())
-            yield from (row for i, row in enumerate(self._own_rows("train")) if i not in away)
-        elif self._own(split):
-            yield from self._own_rows(split)
-        elif split in self._taken:
-            chosen = self._taken[split]
-            yield from (row for i, row in enumerate(self._own_rows("train")) if i in chosen)
-        else:
-            raise UserError(
-                f"{self._own_place(split)} must have {split} data, but there is none",
-                f"give data.source.files.{split}=NAME or data.source.held_out.{split}=0.05",
-            )
-
-    def fingerprint(self, split: Split) -> str:
-        """See `Source.fingerprint`."""
-        split = self._stands_for(split)
-        if self._own(split) and not (split == "train" and self._held_out_now()):
-            return self._own_fingerprint(split)
-        parts = [self._own_fingerprint("train"), split, str(self.seed), str(self._held_out_now())]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def _held_out_now(self) -> dict[str, float | int]:
-        return {
-            name: share
-            for name in SPLITS
-            if (share := self.held_out.get(name)) is not None and not self._own(name)
-        }
-
-    def describe(self, split: Split) -> str:
-        """See `Source.describe`."""
-        stands_for = self._stands_for(split)
-        if self._own(stands_for):
-            place = self._own_place(stands_for)
-        else:
-            share = self.held_out.get(stands_for)
-            amount = f"{share:.0%}" if share is not None and share < 1 else f"{share} rows"
-            place = f"{amount} of {self._own_place('train')}, held out with seed {self.seed}"
-        return place if stands_for == split else f"{place} (there is no test data of its own)"
-
-
-class FileSource(_WithHeldOut):
+class FileSource(WithHeldOut):
     """Rows of local files.
 
     Args:
@@ -244,7 +118,7 @@ class FileSource(_WithHeldOut):
         return " + ".join(str(path) for path in self._splits[split].paths())
 
 
-class HubSource(_WithHeldOut):
+class HubSource(WithHeldOut):
     """Rows of a data set on the Hugging Face hub, or of a local copy of it.
 
     Args:
@@ -318,10 +192,21 @@ class BuiltinSource(Source):
         validation_size: Rows of the validation split.
         test_size: Rows of the test split.
         seed: Which rows.
+        unanswerable: Of question answering: the share of questions without an answer.
+
+    Raises:
+        UserError: If a size is below 1.
     """
 
     def __init__(
-        self, *, corpus: str, train_size: int, validation_size: int, test_size: int, seed: int = 0
+        self,
+        *,
+        corpus: str,
+        train_size: int,
+        validation_size: int,
+        test_size: int,
+        seed: int = 0,
+        unanswerable: float = 0.0,
     ) -> None:
         sizes = {"train": train_size, "validation": validation_size, "test": test_size}
         for split, size in sizes.items():
@@ -333,6 +218,7 @@ class BuiltinSource(Source):
         self.corpus = corpus
         self.sizes = sizes
         self.seed = seed
+        self.unanswerable = unanswerable
 
     def rows(self, split: Split) -> Iterator[RawRow]:
         """See `Source.rows`."""
@@ -345,11 +231,8 @@ class BuiltinSource(Source):
 
     def fingerprint(self, split: Split) -> str:
         """See `Source.fingerprint`; the generators' own code is part of it."""
-        import heed.data.builtin
-
-        assert heed.data.builtin.__file__ is not None
-        code = sorted(Path(heed.data.builtin.__file__).parent.glob("*.py"))
-        parts = [self.corpus, split, str(self.sizes[split]), str(self.seed)]
+        code = sorted((Path(__file__).parent / "builtin").glob("*.py"))
+        parts = [self.corpus, split, str(self.sizes[split]), str(self.seed), str(self.unanswerable)]
         parts += [hash_file(path) for path in code]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
