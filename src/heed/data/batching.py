@@ -18,6 +18,8 @@ import numpy as np
 
 from heed.errors import UserError
 
+LONGEST = np.uint16(65535)  # longer rows count as this long when rows are ordered
+
 
 class Plan(NamedTuple):
     """Rows in an order of similar lengths, and where to cut it.
@@ -49,7 +51,7 @@ def plan_batches(
     Raises:
         UserError: If neither limit is given or one is below 1.
     """
-    _check_limits(max_tokens, batch_size)
+    check_limits(max_tokens, batch_size)
     totals = np.maximum(lengths.sum(axis=1), 1)
     budget = int(totals.max(initial=1)) * (batch_size or 1) if max_tokens is None else max_tokens
     most_rows = batch_size if batch_size is not None else len(lengths)
@@ -58,16 +60,13 @@ def plan_batches(
     rest = np.flatnonzero(totals <= budget)
     cells_wanted = int(totals[rest].sum()) // (budget * batches_per_cell) + 1
     rest = rest[similar_order(lengths[rest], cells_wanted)]
-    starts, sizes = _cells(lengths[rest], budget, most_rows, batches_per_cell)
-    batches = [
-        len(alone) + start + _even_cuts(size, n)
-        for start, size, n in zip(starts, np.diff([*starts, len(rest)]), sizes, strict=True)
-    ]
+    starts, numbers = _cells(lengths[rest], budget, most_rows, batches_per_cell)
+    batches = _even_cuts(starts, np.diff(starts, append=len(rest)), numbers)
     singles = np.arange(len(alone))
     return Plan(
         order=np.concatenate([alone, rest]),
-        cells=np.concatenate([singles, len(alone) + np.asarray(starts, int), [len(lengths)]]),
-        batches=np.concatenate([singles, *batches, [len(lengths)]]).astype(np.int64),
+        cells=np.concatenate([singles, len(alone) + starts, [len(lengths)]]),
+        batches=np.concatenate([singles, len(alone) + batches, [len(lengths)]]),
         oversized=len(alone),
     )
 
@@ -98,18 +97,23 @@ def similar_order(lengths: np.ndarray, cells: int) -> np.ndarray:
     equal tokens, and each band is sorted by the other streams, every second one upwards, so that
     lengths never jump. The number of bands makes the `cells` about square in spread of lengths.
     """
-    first = lengths[:, 0].astype(np.int64)
+    first = _short(lengths[:, 0])
     if lengths.shape[1] == 1 or len(lengths) < 2:
-        return np.argsort(-first, kind="stable")
-    others = lengths[:, 1:].sum(axis=1).astype(np.int64)
+        return np.argsort(LONGEST - first, kind="stable")
+    others = _short(lengths[:, 1:].sum(axis=1))
     elongation = (first.std() + 1e-9) / (others.std() + 1e-9)
-    bands = max(1, round(np.sqrt(cells * elongation)))
-    by_first = np.argsort(-first, kind="stable")
-    tokens_before = np.cumsum((first + others)[by_first])
-    band = np.empty(len(lengths), dtype=np.int64)
+    bands = min(LONGEST, max(1, round(np.sqrt(cells * elongation))))
+    by_first = np.argsort(LONGEST - first, kind="stable")
+    tokens_before = np.cumsum((first.astype(np.int64) + others)[by_first])
+    band = np.empty(len(lengths), dtype=np.uint16)
     band[by_first] = tokens_before * bands // (tokens_before[-1] + 1)
-    upwards = band % 2 == 1
-    return np.lexsort((-first, np.where(upwards, others, -others), band))
+    others = np.where(band % 2 == 1, others, LONGEST - others)  # every second band upwards
+    return np.lexsort((LONGEST - first, others, band))
+
+
+def _short(lengths: np.ndarray) -> np.ndarray:
+    """Lengths as 16-bit numbers, which NumPy sorts in linear time."""
+    return np.minimum(lengths, LONGEST).astype(np.uint16)
 
 
 def padding_share(lengths: np.ndarray, rows: np.ndarray, batches: np.ndarray) -> float:
@@ -123,43 +127,51 @@ def padding_share(lengths: np.ndarray, rows: np.ndarray, batches: np.ndarray) ->
 
 def _cells(
     lengths: np.ndarray, budget: int, most_rows: int, batches_per_cell: int
-) -> tuple[list[int], list[int]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Where each cell begins, and over how many batches its rows are dealt.
 
     A cell takes rows for as long as `batches_per_cell` batches hold them. A last cell that would
     not fill one batch joins the cell before it.
     """
     totals = np.maximum(lengths.sum(axis=1), 1)
-    starts: list[int] = []
+    cuts: list[int] = []
     start, count = 0, len(lengths)
     while start < count:
         most = min(batches_per_cell * min(most_rows, budget // int(totals[start])), count - start)
         widths = np.maximum.accumulate(lengths[start : start + most], axis=0).sum(axis=1)
-        capacity = np.minimum(most_rows, budget // np.maximum(widths, 1))  # rows of one batch
-        fits = np.arange(1, most + 1) <= batches_per_cell * capacity
-        starts.append(start)
+        fits = np.arange(1, most + 1) <= batches_per_cell * _capacity(widths, budget, most_rows)
+        cuts.append(start)
         start += most if fits.all() else int(np.argmin(fits))
-    if len(starts) > 1 and count - starts[-1] < _capacity(lengths[starts[-1] :], budget, most_rows):
-        starts.pop()
-    ends = [*starts[1:], count]
-    numbers = [
-        -(-(end - start) // _capacity(lengths[start:end], budget, most_rows))
-        for start, end in zip(starts, ends, strict=False)
-    ]
-    return starts, numbers
+    starts = np.array(cuts, dtype=np.int64)
+    if not cuts:
+        return starts, starts
+    widths = np.maximum.reduceat(lengths, starts, axis=0).sum(axis=1)
+    if len(cuts) > 1 and count - cuts[-1] < _capacity(widths[-1:], budget, most_rows)[0]:
+        starts = starts[:-1]
+        widths = np.maximum.reduceat(lengths, starts, axis=0).sum(axis=1)
+    sizes = np.diff(starts, append=count)
+    return starts, -(-sizes // _capacity(widths, budget, most_rows))
 
 
-def _capacity(lengths: np.ndarray, budget: int, most_rows: int) -> int:
-    """Rows of a batch that surely fits, whichever of these rows it gets."""
-    return max(1, min(most_rows, budget // max(1, int(lengths.max(axis=0).sum()))))
+def _capacity(widths: np.ndarray, budget: int, most_rows: int) -> np.ndarray:
+    """Rows of a batch that fit when the longest of them cost `widths`; at least one."""
+    return np.maximum(1, np.minimum(most_rows, budget // np.maximum(widths, 1)))
 
 
-def _even_cuts(rows: int, batches: int) -> np.ndarray:
-    """Where each of `batches` batches begins when `rows` rows are dealt evenly."""
-    return np.arange(batches) * rows // batches
+def _even_cuts(starts: np.ndarray, sizes: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """Where each batch begins when each cell's rows are dealt evenly over its batches."""
+    number = np.arange(batches.sum()) - np.repeat(np.cumsum(batches) - batches, batches)
+    return np.repeat(starts, batches) + number * np.repeat(sizes, batches) // np.repeat(
+        batches, batches
+    )
 
 
-def _check_limits(max_tokens: int | None, batch_size: int | None) -> None:
+def check_limits(max_tokens: int | None, batch_size: int | None) -> None:
+    """Refuse limits that limit nothing, or allow nothing.
+
+    Raises:
+        UserError: If neither limit is given or one is below 1.
+    """
     if max_tokens is None and batch_size is None:
         raise UserError(
             "data.max_tokens or data.batch_size must be given, but both are null",

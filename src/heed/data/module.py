@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from heed.data.batch import Batch
+from heed.data.batching import check_limits
 from heed.data.cache import EncodedRows, encoded_rows, rows_fingerprint
 from heed.data.corpus import Corpus
 from heed.data.files import Split
@@ -81,11 +82,7 @@ class DataModule(LightningDataModule):
         ):
             if value is not None and value < least:
                 raise UserError(f"data.{key} must be at least {least}, but is {value}")
-        if max_tokens is None and batch_size is None:
-            raise UserError(
-                "data.max_tokens or data.batch_size must be given, but both are null",
-                "try data.max_tokens=4096",
-            )
+        check_limits(max_tokens, batch_size)
         self.corpus = corpus
         self.preparation = preparation
         self.max_tokens = max_tokens

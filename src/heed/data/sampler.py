@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from heed.data.batching import Plan, join, padding_share, plan_batches
+from heed.data.batching import Plan, check_limits, join, padding_share, plan_batches
 from heed.errors import UserError
 
 BATCHES_PER_CELL = 2  # more mixes rows better, and pads more: +2 % a doubling on image captions
@@ -181,6 +181,7 @@ class EvaluationSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        check_limits(max_tokens, batch_size)
         self.lengths = _two_dimensional(lengths)
         self.rank = rank
         self.world_size = world_size
