@@ -122,14 +122,42 @@ class LastCheckpoint(_RunCheckpoint):
             save_on_train_epoch_end=False,
         )
 
+        self._step = 0
+        self._accumulating = False
+        self._due = False
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._accumulating = trainer.global_step == self._step
+        if self._accumulating:
+            return  # gradients are not saved: the step has to be made first
+        if self._due:
+            self.save(trainer)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.save(trainer)
+        if self._accumulating:
+            self._due = True
+        else:
+            self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write `last.ckpt` now, unless this step's is there already."""
+        self._due = False
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from typing import Any
 
 import lightning.pytorch as pl
@@ -71,6 +72,8 @@ class ExactState(Callback):
         """Take up this process's state; a process that the saved run did not have starts anew."""
         if trainer.state.fn != "fit":
             return
+        # Lightning looks for the position in the loader; it is in the data module
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
         states = checkpoint.get(KEY, [])
         self._state = states[trainer.global_rank] if trainer.global_rank < len(states) else None
 

@@ -42,14 +42,15 @@ class Interrupt(Checkpoint):
     of a run stop after the same step, whichever of them got the signal.
 
     It is a context manager too, which handles the signals from before to after the trainer's work;
-    without it they are handled while the trainer is at work. Only the main thread can handle
-    signals: elsewhere nothing is changed. The handlers that were there come back at the end.
+    without it they are handled during training only. Only the main thread can handle signals:
+    elsewhere nothing is changed. The handlers that were there come back at the end.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._training = False
         self._step = 0
+        self._accumulating = False
         self._before: dict[int, Handler] = {}
         self._entered = False
         self._process = os.getpid()
@@ -100,19 +101,17 @@ class Interrupt(Checkpoint):
 
     # The trainer ---------------------------------------------------------------------------------
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if not self._before:
-            self.received = None
-            self._install()
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._install()  # Lightning has put its own handler for SIGTERM before ours
+        if not self._entered:
+            self.received = None
+        self._install()  # by now Lightning has put a handler of its own before ours
         self._training = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._step = trainer.global_step
+        self._accumulating = True
 
     def on_train_batch_end(
         self,
@@ -122,33 +121,32 @@ class Interrupt(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if trainer.global_step != self._step:  # else gradients are being accumulated
-            self._stop_if_asked(trainer)
+        self._accumulating = trainer.global_step == self._step
+        self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._training:
             self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._accumulating = False
         self._stop_if_asked(trainer)
-        self._training = False
+        self._end()
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        if self._accumulating:
+            return  # gradients are not saved: the step has to be made first
         asked = self.received is not None
         if trainer.world_size > 1 and dist.is_initialized():
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
             return
         save_last(trainer)
-        self._training = False
         raise Stopped(self.received or signal.SIGTERM, saved=True)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._end()
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._end()
 
     def _end(self) -> None:

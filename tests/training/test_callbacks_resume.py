@@ -1,0 +1,169 @@
+"""Stopping at any step and going on gives the run that never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from tiny_run import QUIET, ROWS, Data, make_model, make_trainer, same, weights
+
+from heed.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
+from heed.training.callbacks.ema import ema
+from heed.training.callbacks.exact_state import ExactState, random_state, set_random_state
+from heed.training.callbacks.interrupt import Interrupt, Stopped
+from heed.training.callbacks.throughput import Throughput
+
+pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
+
+
+def parts(decay=None):
+    found = [
+        ExactState(),
+        Throughput(),
+        ema(decay=decay),
+        BestCheckpoint(monitor="val/score", mode="max"),
+        LastCheckpoint(),
+        Interrupt(),
+    ]
+    return [part for part in found if part is not None]
+
+
+def run(run_dir, *, at_batch=None, resume=False, decay=None, in_validation=None, **changes):
+    model = make_model()
+    model.at_batch = at_batch or {}
+    model.in_validation = in_validation
+    trainer = make_trainer(run_dir, parts(decay), **changes)
+    stopped = None
+    try:
+        trainer.fit(
+            model,
+            datamodule=Data(),
+            ckpt_path=str(run_dir / "checkpoints" / "last.ckpt") if resume else None,
+        )
+    except Stopped as error:
+        stopped = error
+    return model, trainer, stopped
+
+
+def send(signum):
+    return lambda: os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize(
+    ("batch", "signum", "changes", "decay"),
+    [
+        (1, signal.SIGTERM, {}, None),
+        (4, signal.SIGINT, {}, None),  # where a validation is due
+        (6, signal.SIGTERM, {}, 0.9),
+        (ROWS, signal.SIGINT, {}, None),  # the last of an epoch
+        (ROWS + 3, signal.SIGTERM, {"accumulate_grad_batches": 2}, None),
+        (5, signal.SIGTERM, {"val_check_interval": 1.0, "check_val_every_n_epoch": 1}, None),
+    ],
+)
+def test_a_stopped_run_goes_on_exactly(tmp_path, batch, signum, changes, decay):
+    whole, _, _ = run(tmp_path / "whole", decay=decay, **changes)
+    first, trainer, stopped = run(
+        tmp_path / "cut", at_batch={batch: send(signum)}, decay=decay, **changes
+    )
+    assert (stopped.code, stopped.saved) == (128 + signum, True)
+    assert trainer.interrupted
+    # batches 16 and 17, the third and fourth of the second epoch, make one step
+    assert len(first.trained) == batch + changes.get("accumulate_grad_batches", 1) - 1
+    second, trainer, stopped = run(tmp_path / "cut", resume=True, decay=decay, **changes)
+    assert stopped is None
+    assert first.trained + second.trained == whole.trained
+    assert first.losses + second.losses == whole.losses
+    assert same(weights(second), weights(whole))
+    throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))
+    assert throughput.summary()["tokens"] == 7 * 2 * ROWS
+
+
+def test_validation_leaves_no_trace_in_the_numbers_of_training(tmp_path):
+    often, _, _ = run(tmp_path / "often", val_check_interval=2)
+    seldom, _, _ = run(tmp_path / "seldom", val_check_interval=ROWS)
+    assert often.losses == seldom.losses
+
+
+def test_without_the_callback_it_would(tmp_path):
+    losses = []
+    for interval in (2, ROWS):
+        model = make_model()
+        make_trainer(tmp_path, [], val_check_interval=interval).fit(model, datamodule=Data())
+        losses.append(model.losses)
+    assert losses[0] != losses[1]
+
+
+def test_random_states_are_plain_and_come_back(tmp_path):
+    import random
+
+    import numpy as np
+
+    cpu = torch.device("cpu")
+    state = random_state(cpu)
+    torch.save(state, tmp_path / "state.pt")
+    expected = (random.random(), np.random.randn(3).tolist(), torch.rand(3).tolist())
+    set_random_state(torch.load(tmp_path / "state.pt", weights_only=True), cpu)
+    assert (random.random(), np.random.randn(3).tolist(), torch.rand(3).tolist()) == expected
+
+
+def test_a_signal_in_a_validation_waits_for_its_end(tmp_path):
+    model, _, stopped = run(tmp_path, in_validation=send(signal.SIGTERM))
+    assert stopped.code == 143
+    assert len(model.trained) == 4
+    whole, _, _ = run(tmp_path / "whole")
+    second, _, _ = run(tmp_path, resume=True)
+    assert same(weights(second), weights(whole))
+
+
+def test_a_second_signal_stops_at_once_without_saving(tmp_path):
+    def twice():
+        send(signal.SIGINT)()
+        send(signal.SIGINT)()
+
+    model, _, stopped = run(tmp_path, at_batch={2: twice})
+    assert (stopped.code, stopped.saved) == (130, False)
+    assert len(model.trained) == 2
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_outside_training_a_signal_stops_at_once_and_the_old_handlers_come_back(tmp_path):
+    before = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+    interrupt = Interrupt()
+    with pytest.raises(Stopped) as caught, interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (caught.value.code, caught.value.saved) == (143, False)
+    model = make_model()
+    trainer = make_trainer(tmp_path, [interrupt])
+    with interrupt:
+        trainer.fit(model, datamodule=Data())
+        model.test_step = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Stopped) as caught:
+            trainer.test(model, datamodule=Data(), verbose=False)
+    assert caught.value.code == 130
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == before
+
+
+def test_handlers_come_back_when_nobody_entered_it(tmp_path):
+    before = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+    run(tmp_path)
+    run(tmp_path / "cut", at_batch={2: send(signal.SIGINT)})
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == before
+
+
+def test_in_another_thread_signals_are_left_alone(tmp_path):
+    failures = []
+
+    def train():
+        try:
+            run(tmp_path)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert failures == []
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
