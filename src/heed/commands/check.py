@@ -41,9 +41,7 @@ def main(argv: list[str]) -> int:
 def report(config: dict[str, Any], overrides: list[str]) -> None:
     """Print what a valid config chooses, and what it would cost."""
     from heed.commands.prepared import known_data
-    from heed.commands.quiet import quiet_libraries
 
-    quiet_libraries()
     known = known_data(config)
     for line in [
         *choice_lines(config),

@@ -1,7 +1,7 @@
 """Configs composed by Hydra and frozen into plain values, for one run or for a sweep of runs.
 
-This file and `config_faults` are the only ones that touch Hydra, and they import it only when
-called. A composed config is "frozen": dict, list, str, int, float, bool and None, every
+This file, `sweep` and `config_faults` are the only ones that touch Hydra, and they import it only
+when called. A composed config is "frozen": dict, list, str, int, float, bool and None, every
 interpolation resolved. `choices` in it keeps the name that was chosen in each group.
 """
 
@@ -9,22 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heed.commands.arguments import Arguments
 from heed.commands.groups import groups
 from heed.commands.run_folder import claim_run_folder
-from heed.errors import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    UserError,
-    UserErrors,
-    raise_together,
-)
+from heed.errors import EXIT_DONE, UserError, raise_together
 
 Config = dict[str, Any]
 Job = Callable[[Config, list[str]], "float | None"]
@@ -66,7 +58,7 @@ def compose(config_name: str, overrides: list[str], config_dir: Path | None = No
         UserError: If an override, a choice or a file is wrong; all such mistakes together.
     """
     overrides = tidy(overrides, config_dirs(config_dir))
-    with _hydra(config_dir) as hydra, _in_house_words(config_name, overrides, config_dir):
+    with hydra_session(config_dir) as hydra, in_house_words(config_name, overrides, config_dir):
         from hydra.types import RunMode
 
         composed = hydra.compose_config(config_name, overrides, RunMode.RUN, from_shell=False)
@@ -155,7 +147,7 @@ def show(
         frozen = compose(config_name, overrides, config_dir)
         return yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True)
     overrides = tidy(overrides, config_dirs(config_dir))
-    with _hydra(config_dir) as hydra, _in_house_words(config_name, overrides, config_dir):
+    with hydra_session(config_dir) as hydra, in_house_words(config_name, overrides, config_dir):
         from hydra.types import RunMode
         from omegaconf import OmegaConf
 
@@ -184,7 +176,10 @@ def launch(
         print(show(config_name, overrides, user, arguments.show), end="")
         return EXIT_DONE
     if arguments.multirun:
-        return sweep(config_name, overrides, job, check=check, config_dir=user, new_runs=new_runs)
+        from heed.commands.sweep import sweep, visit
+
+        every_point = sweep if new_runs else visit
+        return every_point(config_name, overrides, job, check=check, config_dir=user)
     frozen = compose(config_name, overrides, user)
     check(frozen)
     if new_runs:
@@ -193,121 +188,8 @@ def launch(
     return EXIT_DONE
 
 
-@dataclass
-class Point:
-    """One run of a sweep: what sets it apart, and what became of it."""
-
-    overrides: list[str]
-    run_dir: str = ""
-    value: float | None = None
-    failure: str = ""
-
-
-def sweep(
-    config_name: str,
-    overrides: list[str],
-    job: Job,
-    *,
-    check: Check,
-    config_dir: Path | None = None,
-    new_runs: bool = True,
-) -> int:
-    """Run a job for each point of a sweep, by Hydra's sweeper and launcher.
-
-    A point whose job fails does not stop the others; a config that is wrong stops the sweep before
-    its first job.
-
-    Returns:
-        0 if every job ended well, else 1.
-
-    Raises:
-        UserError: If the config of any point of a grid is wrong.
-    """
-    from heed.commands.sweep_points import grid_points
-
-    overrides = tidy(overrides, config_dirs(config_dir))
-    points: list[Point] = []
-    parent = os.getpid()
-
-    def run_point(composed: Any) -> float | None:
-        from hydra.core.hydra_config import HydraConfig
-
-        hydra_part = HydraConfig.get()
-        point = Point([str(word) for word in hydra_part.overrides.task])
-        points.append(point)
-        total = f"/{len(grid)}" if grid else ""
-        print(f"\n[{len(points)}{total}] {' '.join(point.overrides)}", flush=True)
-        try:
-            frozen = _freeze_point(composed, hydra_part)
-            check(frozen)
-            if new_runs:
-                claim_run_folder(frozen)
-                point.run_dir = frozen["paths"]["run_dir"]
-            point.value = job(frozen, point.overrides)
-        except Exception as error:
-            if os.getpid() != parent:
-                raise  # a launcher of other processes tells its parent in its own way
-            if isinstance(error, UserError):
-                point.failure = str(error)
-            else:
-                point.failure = f"{type(error).__name__}: {error}"
-                traceback.print_exc()
-            return float("nan")
-        return point.value
-
-    with _hydra(config_dir) as hydra, _in_house_words(config_name, overrides, config_dir, True):
-        grid = grid_points(hydra, config_name, overrides)
-        _check_points(hydra, config_name, grid, check)
-        try:
-            hydra.multirun(config_name, run_point, overrides, with_log_configuration=False)
-        except BaseException:
-            _summary(points)  # what was done until the sweep was stopped
-            raise
-    return _summary(points)
-
-
-def _freeze_point(composed: Any, hydra_part: Any) -> Config:
-    """Freeze a sweep's task config, to which Hydra's own part has to be given back."""
-    from omegaconf import open_dict
-
-    with open_dict(composed):
-        composed.hydra = {"runtime": {"choices": dict(hydra_part.runtime.choices)}}
-    return freeze(composed)
-
-
-def _check_points(hydra: Any, config_name: str, grid: list[list[str]], check: Check) -> None:
-    """Compose and check every point of a grid, so that a sweep fails before its first run."""
-    from hydra.types import RunMode
-
-    errors: list[UserError] = []
-    seen: set[str] = set()
-    for overrides in grid:
-        try:
-            check(freeze(hydra.compose_config(config_name, overrides, RunMode.RUN)))
-        except UserError as error:
-            for single in error.errors if isinstance(error, UserErrors) else [error]:
-                if str(single) not in seen:
-                    seen.add(str(single))
-                    where = f" (at {' '.join(overrides)})"
-                    errors.append(UserError(single.problem + where, single.remedy))
-    raise_together(errors)
-
-
-def _summary(points: list[Point]) -> int:
-    failed = [point for point in points if point.failure]
-    print(f"\nsweep: {len(points)} runs, {len(failed)} failed")
-    for number, point in enumerate(points, start=1):
-        words = " ".join(point.overrides)
-        if point.failure:
-            print(f"  [{number}] {words}: failed: {point.failure}")
-        else:
-            value = "" if point.value is None else f"{point.value:.6g}  "
-            print(f"  [{number}] {words}: {value}{point.run_dir}")
-    return EXIT_FAILED if failed else EXIT_DONE
-
-
 @contextlib.contextmanager
-def _hydra(user: Path | None) -> Iterator[Any]:
+def hydra_session(user: Path | None) -> Iterator[Any]:
     """Hydra with the user's configs before Heed's own; global state is put back afterwards."""
     from hydra import initialize_config_dir
     from hydra.core.config_search_path import ConfigSearchPath
@@ -332,7 +214,7 @@ def _hydra(user: Path | None) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _in_house_words(
+def in_house_words(
     config_name: str, overrides: list[str], user: Path | None, multirun: bool = False
 ) -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise into the errors that users see."""
