@@ -26,8 +26,8 @@ class FileSource(WithHeldOut):
 
     Args:
         path: A folder with a file for each split, or one file, which is then the training data.
-        files: Split -> file name or pattern in the folder, or a list of which the first that is
-            there is taken; null finds files named like the split.
+        files: Split -> file name or pattern in the folder; or a list of such, of which the first
+            that is there is taken, and without one files named like the split; null is no list.
         held_out: Split -> share (below 1) or number of training rows to take for a missing
             validation or test split.
         seed: Which rows are taken.
@@ -53,7 +53,7 @@ class FileSource(WithHeldOut):
                 "give data.path=FOLDER or data.path=FILE",
             )
         self.path = Path(path).expanduser()
-        self.files = {split: _as_list(names) for split, names in (files or {}).items()}
+        self.files = dict(files or {})
         for split in self.files:
             if split not in SPLITS:
                 raise UserError(
@@ -70,27 +70,28 @@ class FileSource(WithHeldOut):
     def _splits(self) -> dict[Split, SplitFiles]:
         if self.path.is_file():
             return {"train": SplitFiles((self.path,), {})}
-        found = {
-            split: files
-            for split in SPLITS
-            if (files := find_split(self.path, split, self.files.get(split, []))) is not None
-        }
-        for split, names in self.files.items():
-            if split == "train" and "train" not in found:
-                break
-            if len(names) == 1 and split not in found:
-                raise UserError(
-                    f"data.source.files.{split} must be in {self.path}, but {names[0]!r} is not "
-                    f"(found: {found_in(self.path)})",
-                    nearest(names[0], [path.name for path in self.path.iterdir()]),
-                )
+        found = {split: files for split in SPLITS if (files := self._find(split)) is not None}
         if "train" not in found:
+            names = self.files.get("train")
             raise UserError(
                 f"data.path must be a folder with training data, but {self.path} has "
                 f"{found_in(self.path)}",
-                f"a training file is {expected_names('train', self.files.get('train', []))}",
+                f"a training file is {expected_names('train', _as_list(names))}",
             )
         return found
+
+    def _find(self, split: Split) -> SplitFiles | None:
+        names = self.files.get(split)
+        if not isinstance(names, str):
+            return find_split(self.path, split, _as_list(names))
+        paths = tuple(sorted(self.path.glob(names)))
+        if not paths:
+            raise UserError(
+                f"data.source.files.{split} must be in {self.path}, but {names!r} is not "
+                f"(found: {found_in(self.path)})",
+                nearest(names, [path.name for path in self.path.iterdir()]),
+            )
+        return SplitFiles(paths, {})
 
     def _own(self, split: Split) -> bool:
         return split in self._splits
