@@ -75,7 +75,8 @@ def test_every_tensor_of_a_batch_travels_and_the_rest_stays() -> None:
 
     tensors = (moved.tokens.ids, moved.tokens.layout.lengths, moved.passage_mask, moved.offsets)
     assert all(tensor.device.type == "meta" for tensor in tensors if tensor is not None)
-    assert moved.starts is not None and moved.starts.device.type == "meta"
+    assert moved.starts is not None
+    assert moved.starts.device.type == "meta"
     assert moved.ends is None
     assert moved.records is batch.records
     assert moved.real_tokens == 11  # known without asking the device

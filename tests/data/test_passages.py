@@ -111,7 +111,9 @@ def test_offsets_give_back_the_text_and_columns_the_answer(tokenizer: Tokenizer)
     rows = prepared.encode(QUESTIONS, [0, 1, 2, 3], training=False)
     batch = prepared.collate(each(rows), None)
 
-    assert batch.starts is not None and batch.ends is not None and batch.offsets is not None
+    assert batch.starts is not None
+    assert batch.ends is not None
+    assert batch.offsets is not None
     found: dict[int, set[str]] = {}
     for row, index in enumerate(batch.indices):
         inside = batch.offsets[row][batch.passage_mask[row]]
@@ -270,7 +272,7 @@ def test_masked_logits_may_be_minus_infinity() -> None:
 
 @pytest.mark.skipif(not SQUAD.exists(), reason="needs the SQuAD files")
 def test_real_answers_are_found_again_through_windows() -> None:
-    articles = json.loads(gzip.open(SQUAD).read())["data"]
+    articles = json.loads(gzip.decompress(SQUAD.read_bytes()))["data"]
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     paragraphs = random.Random(3).sample(paragraphs, 60)
     tokenizer = train_tokenizer(
@@ -287,7 +289,9 @@ def test_real_answers_are_found_again_through_windows() -> None:
     count = len(columns["question"])
     batch = prepared.collate(each(prepared.encode(columns, range(count), training=False)), None)
 
-    assert batch.starts is not None and batch.ends is not None and batch.offsets is not None
+    assert batch.starts is not None
+    assert batch.ends is not None
+    assert batch.offsets is not None
     exact, held = 0, set()
     for row in batch.starts.nonzero()[:, 0].tolist():
         index = batch.indices[row]
