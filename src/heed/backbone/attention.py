@@ -65,7 +65,7 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             x: (B, T, D).
-            memory: (B, S, D) for cross attention; not read when the cache holds its keys and values.
+            memory: (B, S, D) for cross attention; not read when the cache has its keys and values.
             mask: Bool, broadcastable to (B, H, T, keys), True means "may attend"; a position with
                 nothing to attend to gathers zeros. None: everything.
             causal: Position t sees 0..t only.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from heed.backbone.attention import MultiHeadAttention
+from heed.backbone.block import Block
 from heed.backbone.feed_forward import FeedForward
 from heed.backbone.stack import Stack
 
@@ -50,8 +51,12 @@ def soften_output(stack: Stack, d_model: int) -> None:
     token, so a tied head would bet on that token with a logit near D^0.5 and the first loss would
     be far above ln V. The last norm starts with a gain of D^-0.5 instead of 1.
     """
-    norm = stack.norm if stack.norm is not None else stack.layers[-1].feed_forward_residual.norm
-    norm.weight.fill_(d_model**-0.5)
+    norm = stack.norm
+    if norm is None:
+        last = stack.layers[-1]
+        assert isinstance(last, Block)
+        norm = last.feed_forward_residual.norm
+    nn.init.constant_(norm.get_parameter("weight"), d_model**-0.5)
 
 
 def _xavier(linear: nn.Linear, *, parts: int, gain: float = 1.0) -> None:

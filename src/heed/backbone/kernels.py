@@ -1,6 +1,6 @@
 """Scaled dot-product attention, softmax(q k^T / sqrt(K)) v (Vaswani et al. 2017, section 3.2.1).
 
-One signature, several kernels. `reference_attention` is the definition, written as the paper has it;
+One signature, several kernels. `reference_attention` is the definition, written as in the paper;
 every other kernel is tested against it, forward, backward and masked.
 
 Legend: B batch, H heads, Tq queries, Tk keys, K head width.

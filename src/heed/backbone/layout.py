@@ -53,7 +53,7 @@ class Padded:
         return self.lengths.sum()
 
     def drop_last(self) -> Padded:
-        """The layout of `ids[:, :-1]` when the last token of each row is dropped (a shifted input)."""
+        """The layout of `ids[:, :-1]` when each row loses its last token."""
         return Padded((self.lengths - 1).clamp(min=0), self.width - 1, full=self.full)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Padded:

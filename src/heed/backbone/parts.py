@@ -24,7 +24,7 @@ from heed.backbone.stack import Stack
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The values of `heed.backbone.transformer.Transformer` that its parts need, and those parts."""
+    """The values that a `Transformer` hands to its parts, and those parts; meanings as there."""
 
     d_model: int
     n_heads: int

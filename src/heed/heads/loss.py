@@ -20,7 +20,7 @@ class Loss(NamedTuple):
     """A loss not yet divided: `sum` () in nats, fp32, and `count` () of what was summed."""
 
     sum: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which no one needs
 
 
 def label_smoothed_cross_entropy(

@@ -18,7 +18,7 @@ class SpanLogits(NamedTuple):
 
 
 class SpanHead(nn.Module):
-    """Scores every position as the start and as the end of a span (Devlin et al. 2019, section 4.2).
+    """Scores every position as start and as end of a span (Devlin et al. 2019, section 4.2).
 
     Args:
         d_model: D.
