@@ -293,7 +293,7 @@ class DataModule(LightningDataModule):
             "tokens": {},
             "lengths": {},
             "dropped": {
-                reason: {"count": int(count), "rows": [int(row) for row in first]}
+                reason: {"count": count, "first": list(first)}
                 for reason, (count, first) in self.corpus.faults(split).items()
             },
             "fingerprint": self.corpus.fingerprint(split),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from torch.utils.data import SequentialSampler
 
 from heed.data.batching import Plan, check_limits, join, padding_share, plan_batches
 from heed.errors import UserError
@@ -15,7 +16,14 @@ from heed.errors import UserError
 BATCHES_PER_CELL = 2  # more mixes rows better, and pads more: +2 % a doubling on image captions
 
 
-class TokenBudgetSampler:
+class BatchSampler(SequentialSampler):
+    """What the samplers here are to Lightning: with `overfit_batches` it replaces all others."""
+
+    def __init__(self) -> None:
+        """There is no data set to be known."""
+
+
+class TokenBudgetSampler(BatchSampler):
     """Batches for training: every row once an epoch, in an order that (seed, epoch) decides.
 
     What is decided are *global* batches, which do not know how many processes there are. Of each
@@ -99,7 +107,7 @@ class TokenBudgetSampler:
         """Global batches of a whole epoch, the same for every epoch and process."""
         return len(self._plan.batches) - 1
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
         """This process's rows of each global batch from `position` on."""
         rows, batches = self._epoch_rows(), self._plan.batches
         order = np.arange(len(self))
@@ -148,7 +156,7 @@ class TokenBudgetSampler:
         )
 
 
-class EvaluationSampler:
+class EvaluationSampler(BatchSampler):
     """Batches for evaluation: every row once, similar lengths together, longest first.
 
     Rows of one example (the windows of a passage) come in one batch. Whole batches are dealt to
@@ -201,7 +209,7 @@ class EvaluationSampler:
         """Batches of this process."""
         return len(range(self.rank, len(self._batches) - 1, self.world_size))
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
         """The rows of each of this process's batches."""
         for number in range(self.rank, len(self._batches) - 1, self.world_size):
             examples = self._order[self._batches[number] : self._batches[number + 1]]
