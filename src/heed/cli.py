@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -133,9 +134,13 @@ def print_error(message: str) -> None:
 def reader_has_gone() -> bool:
     """Whether nobody reads our output any more (`heed list | head`); if so, it is let go."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        output = sys.stdout.fileno()
+        poll = select.poll()
+    except (OSError, AttributeError):  # no file, or no poll on this system
+        return False
+    poll.register(output, select.POLLERR)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
         # What is still buffered would raise once more when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone

@@ -36,9 +36,9 @@ def misfit(value: Any, annotation: ast.expr | None, module: Module) -> tuple[str
     words = _expected(annotation, module)
     if words is None or _fits(value, annotation, module):
         return None
-    choices = _choices(annotation, module)
+    choices = [choice for choice in _choices(annotation, module) if isinstance(choice, str)]
     if choices and isinstance(value, str):
-        return words, nearest(value, [choice for choice in choices if isinstance(choice, str)])
+        return words, nearest(value, choices)
     if isinstance(value, float) and value.is_integer() and _fits(int(value), annotation, module):
         return words, f"write {int(value)}"
     return words, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 from typing import Any
 
@@ -37,7 +38,13 @@ def build(node: dict[str, Any], *, key: str = "", **parts: Any) -> Any:
     }
     values.update(parts)
     _check_call(target, values, where, str(node[TARGET]))
-    return target(**values)
+    try:
+        return target(**values)
+    except TypeError as error:
+        # A class that hands its keys on (**settings) refuses them further up.
+        if re.search(r"__init__\(\) (got an unexpected keyword|missing \d+ required)", str(error)):
+            raise UserError(f"{where} cannot be built: {node[TARGET]}: {error}") from error
+        raise
 
 
 def locate(target: str, *, key: str = TARGET) -> Any:

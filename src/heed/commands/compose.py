@@ -24,6 +24,7 @@ Check = Callable[[Config], None]
 
 MISSING = "???"
 MAY_BE_EMPTY = ("logger", "callbacks")  # groups that may be switched off: logger=null
+MAY_BE_LEFT_OUT = ("experiment", "debug")
 ONE_CHOICE = (
     *("paths", "task", "data", "tokenizer", "model"),
     *("optimizer", "scheduler", "trainer", "decoding"),
@@ -74,10 +75,12 @@ def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
     Raises:
         UserError: If a group that takes one choice is given a list, which Hydra would merge.
     """
-    known = groups(folders)
+    known = {*groups(folders), *MAY_BE_LEFT_OUT}
     tidied, errors = [], []
     for word in overrides:
         key, _, value = word.partition("=")
+        if key in MAY_BE_LEFT_OUT and value in ("null", "None"):
+            continue
         if key in known and value in ("null", "None"):
             word = f"{key}=[]"
         elif any(key == name or key.startswith(f"{name}.") for name in OPEN):

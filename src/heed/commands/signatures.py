@@ -68,6 +68,8 @@ def signature_of(target: str, key: str) -> Signature:
         raise _no_module(target, key)
     module = parse_module(".".join(words[:path]))
     found = resolve(words[path], module) if path < len(words) else None
+    if found is None and not module.definitions:
+        raise _no_module(target, key)  # a package, whose modules have other names
     if found is None:
         wanted = words[path] if path < len(words) else ""
         raise UserError(
