@@ -1,0 +1,1 @@
+"""Built-in corpora: seeded generators of translation, sentiment, summarization and QA examples."""
