@@ -72,9 +72,7 @@ class Step:
         cast = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else None
         with cast or contextlib.nullcontext():
             memory = self.backbone.encode(self.source, self.layout)
-            hidden = self.backbone.decode(
-                self.target[:, :-1], self.layout, memory, self.layout
-            )
+            hidden = self.backbone.decode(self.target[:, :-1], self.layout, memory, self.layout)
             loss = label_smoothed_cross_entropy(
                 self.head(hidden), self.target[:, 1:], mask=self.layout.mask(), smoothing=0.1
             )
@@ -102,7 +100,9 @@ def main() -> None:
         step()
         times.append(time.perf_counter() - start)
     median = statistics.median(times)
-    print(f"{1000 * median:.1f} ms a step, {2 * ROWS * WIDTH / median:,.0f} token positions a second")
+    print(
+        f"{1000 * median:.1f} ms a step, {2 * ROWS * WIDTH / median:,.0f} token positions a second"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""Labels of texts: what each pooling looks at.
+
+Legend: B batch, T positions, D model width, C labels.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from heed.backbone.layout import Padded
+from heed.heads.label import LabelHead
+
+LAYOUT = Padded(torch.tensor([3, 5]), 5)
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean", "last"])
+def test_pooling_looks_at_tokens_alone(pooling: str) -> None:
+    torch.manual_seed(1)
+    hidden = torch.randn(2, 5, 7)
+    head = LabelHead(d_model=7, n_labels=3, pooling=pooling)
+    expected = {
+        "first": torch.stack((hidden[0, 0], hidden[1, 0])),
+        "mean": torch.stack((hidden[0, :3].mean(0), hidden[1].mean(0))),
+        "last": torch.stack((hidden[0, 2], hidden[1, 4])),
+    }[pooling]
+    torch.testing.assert_close(head.pool(hidden, LAYOUT), expected)
+    hidden[0, 3:] = float("nan")
+    assert head(hidden, LAYOUT).isfinite().all()
+    assert head(hidden, LAYOUT).shape == (2, 3)
+
+
+def test_a_row_without_tokens_is_finite() -> None:
+    head = LabelHead(d_model=7, n_labels=3, pooling="mean")
+    assert head(torch.randn(1, 5, 7), Padded(torch.tensor([0]), 5)).isfinite().all()
+
+
+def test_a_fresh_head_has_even_odds() -> None:
+    torch.manual_seed(1)
+    logits = LabelHead(d_model=64, n_labels=3)(torch.randn(512, 1, 64), Padded.unpadded(512, 1))
+    assert abs(logits.log_softmax(-1).mean().item() - torch.tensor(1 / 3).log().item()) < 0.05

@@ -1,0 +1,26 @@
+"""The vocabulary head, with a table of its own or a shared one."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from heed.heads.vocabulary import VocabularyHead
+
+
+def test_a_tied_head_scores_by_the_embeddings() -> None:
+    torch.manual_seed(1)
+    table = nn.Parameter(torch.randn(11, 7))
+    head = VocabularyHead(d_model=7, vocabulary_size=11, tied=table)
+    hidden = torch.randn(2, 3, 7)
+    torch.testing.assert_close(head(hidden), hidden @ table.T)
+    assert [weight is table for weight in head.parameters()] == [True]
+
+
+def test_a_head_may_have_its_own_table_and_bias() -> None:
+    head = VocabularyHead(d_model=7, vocabulary_size=11, bias=True)
+    assert {name: tuple(w.shape) for name, w in head.named_parameters()} == {
+        "output.weight": (11, 7),
+        "output.bias": (11,),
+    }
+    assert (head.output.bias == 0).all()
