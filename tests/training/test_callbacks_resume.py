@@ -167,3 +167,19 @@ def test_in_another_thread_signals_are_left_alone(tmp_path):
     thread.join()
     assert failures == []
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_run_that_is_killed_goes_on_exactly_from_its_last_checkpoint(tmp_path):
+    changes = {"accumulate_grad_batches": 2, "val_check_interval": 3}
+    kept = {}
+
+    def keep():  # the last checkpoint as it is when the process dies
+        kept["last"] = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+
+    whole, _, _ = run(tmp_path, at_batch={6: keep}, **changes)
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(kept["last"])
+    second, _, _ = run(tmp_path, resume=True, **changes)
+    # the validation after batch 3 is in the middle of a step, which batch 4 ends
+    assert second.trained == whole.trained[4:]
+    assert second.losses == whole.losses[4:]
+    assert same(weights(second), weights(whole))
