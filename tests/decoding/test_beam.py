@@ -39,6 +39,7 @@ def test_a_wide_beam_finds_the_best_of_all_outputs(toy, length_penalty):
         {"beam_size": 5, "n_best": 2, "length_penalty": 0.0},
         {"beam_size": 2, "n_best": 2, "length_penalty": 2.0, "min_length": 3},
         {"beam_size": 3, "n_best": 2, "length_penalty": -1.0},
+        {"beam_size": 2, "n_best": 1, "length_penalty": -0.3},
         {"beam_size": 3, "n_best": 3, "length_penalty": 0.6, "no_repeat_ngram_size": 2},
         {"beam_size": 4, "n_best": 2, "no_repeat_ngram_size": 1, "min_length": 2},
         {"beam_size": 1, "n_best": 1, "length_penalty": 1.0},

@@ -34,12 +34,13 @@ def test_a_class_that_nobody_has_seen_has_no_f1():
     assert computed(metric) == {"accuracy": 100.0, "macro_f1": 100.0, "calibration_error": 0.0}
 
 
-def test_bins_do_not_cancel_each_other():
+@pytest.mark.parametrize(("confidence", "error"), [(0.5, 50.0), (0.9, 30.0)])
+def test_bins_do_not_cancel_each_other(confidence, error):
     metric = ClassificationScore(n_labels=2, n_bins=15)
-    # Sure and wrong half of the time, unsure and right every time.
-    sure, unsure = [1.0, 0.0], [0.5, 0.5]
-    metric.update(torch.tensor([sure, sure, unsure, unsure]), torch.tensor([0, 1, 0, 0]))
-    assert computed(metric)["calibration_error"] == pytest.approx(50.0)
+    # Certain and wrong half of the time; less certain, 0.9 in the bin next below, and always right.
+    certain, less = [1.0, 0.0], [confidence, 1 - confidence]
+    metric.update(torch.tensor([certain, certain, less, less]), torch.tensor([0, 1, 0, 0]))
+    assert computed(metric)["calibration_error"] == pytest.approx(error)
 
 
 def test_half_precision_probabilities():
