@@ -145,9 +145,7 @@ def step_lines(config: dict[str, Any], known: KnownData) -> list[str]:
     """Rows and optimizer steps of an epoch, and of the whole training."""
     if known.batches is None:
         rows = f"at most {known.rows:,} rows; " if known.rows else ""
-        return [
-            f"epoch       {rows}steps are unknown until the data are prepared (heed train does)"
-        ]
+        return [f"epoch       {rows}steps unknown until the data are prepared (heed train does)"]
     epoch = steps_of_epoch(config, known.batches)
     about = "" if known.exact else "about "
     lines = [f"epoch       {known.rows:,} rows, {about}{epoch:,} steps"]
