@@ -32,7 +32,8 @@ def random_bytes(shape: torch.Size) -> Tensor:
 
 def keep_mask(like: Tensor, level: int) -> Tensor:
     """A tensor of `like`'s shape and type: 0 where dropped, 1 / (1 - level / 256) where kept."""
-    kept = (random_bytes(like.shape) >= level).to(like.dtype)
+    kept = torch.empty(like.shape, dtype=like.dtype)
+    torch.ge(random_bytes(like.shape), level, out=kept)  # compares and converts in one pass
     return kept.mul_(LEVELS / (LEVELS - level))
 
 
