@@ -13,21 +13,21 @@ from torch.utils.data import DataLoader, Dataset
 from heed.data.batch import Batch
 from heed.data.cache import EncodedRows
 from heed.data.preparation import Preparation
-from heed.data.sampler import TokenBudgetSampler
 
 
 class TrainingLoader(DataLoader):
-    """A loader whose state is its sampler's place, so that Lightning knows it can be resumed."""
+    """A loader that begins where its sampler stands, and says so to Lightning.
 
-    sampler: TokenBudgetSampler
+    Lightning warns of a resume in the middle of an epoch unless the loader has a state. The place
+    in the data is the data module's state, so nothing is left to be kept here.
+    """
 
     def state_dict(self) -> dict[str, int]:
-        """The place of the sampler."""
-        return self.sampler.state_dict()
+        """Nothing."""
+        return {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go to a place."""
-        self.sampler.load_state_dict(state_dict)
+        """Nothing to do."""
 
 
 class BatchRows(Dataset):

@@ -147,8 +147,6 @@ class DataModule(LightningDataModule):
         if self._resume_from is not None:
             sampler.load_state_dict(self._resume_from)
             self._resume_from = None
-        elif self.trainer is not None:
-            sampler.set_epoch(self.trainer.current_epoch)
         self._train_sampler = sampler
         return TrainingLoader(
             BatchRows(self.rows("train"), None), sampler=sampler, **self._loader_options()
