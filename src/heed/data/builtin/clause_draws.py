@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from heed.data.builtin import lexicon
+from heed.data.builtin.clause_arguments import (
+    ARGUMENTS,
+    PLACES,
+    add_circumstance,
+    ways_at,
+    where,
+)
 from heed.data.builtin.clause_pairs import (
     COSTING,
     EXISTING,
@@ -10,11 +17,10 @@ from heed.data.builtin.clause_pairs import (
     VERB_PAIRS,
     combination_of,
 )
-from heed.data.builtin.clauses import Clause, Pair, joined
+from heed.data.builtin.clauses import Clause
 from heed.data.builtin.draw import Combination, Draw, Split
 from heed.data.builtin.inflection import (
     ADJECTIVES,
-    FIRST,
     HAVE,
     MODALS,
     NOUNS,
@@ -22,7 +28,6 @@ from heed.data.builtin.inflection import (
     PRESENT,
     THEY,
     THIRD,
-    WE,
     Noun,
     Tense,
     Verb,
@@ -35,22 +40,13 @@ from heed.data.builtin.noun_phrases import (
     determiner_for,
     name,
     noun_phrase,
-    prepositional,
     pronoun,
 )
 
 TIMES = {times: pairs(table) for times, table in lexicon.TIMES.items()}
 FREQUENCIES = pairs(lexicon.FREQUENCIES)
 PRICES = pairs(lexicon.PRICES)
-PERSONS = tuple(noun for noun in NOUNS if "person" in noun.classes)
-PLACES = tuple(noun for noun in NOUNS if "place" in noun.classes)
-FURNITURE = tuple(noun for noun in NOUNS if "furniture" in noun.classes)
-DIRECTIONS = (("into", "in", "acc"), ("to", "zu", "dat"), ("out of", "aus", "dat"))
-INSIDE = (("in", "in"),)
-AT = (*INSIDE, ("in front of", "vor"), ("behind", "hinter"))
-ON = (("on", "auf"), ("on", "auf"), ("under", "unter"), ("next to", "neben"), ("behind", "hinter"))
 DEGREES = (*INTENSIFIERS, ("too", "zu"))
-_WE_ALL = (FIRST, WE)
 
 
 def _unowned(english: str, third: str, past: str, finite: str, infinitive: str) -> Verb:
@@ -135,11 +131,11 @@ def verb_clause(
     if subject is None:
         subject = draw_subject(draw, side, verb, noun, specific=negated)
     clause = Clause(subject, verb, tense, negated, negated, combination_of(verb, noun))
-    _ARGUMENTS[verb.pattern](draw, side, clause, verb, noun, adjectives)
+    ARGUMENTS[verb.pattern](draw, side, clause, verb, noun, adjectives)
     if verb.pattern in ("intransitive", "that") and subject.gender == "":
         clause.combination = None
     if place and verb.pattern in ("acc", "intransitive") and "stative" not in verb.flags:
-        _circumstance(draw, clause, verb, noun)
+        add_circumstance(draw, clause, verb, noun)
     lasts = "stative" in verb.flags and tense is PRESENT
     if draw.chance(time) and not lasts:
         times = TIMES[tense.times]
@@ -167,139 +163,6 @@ def draw_subject(draw: Draw, side: Split, verb: Verb, noun: Noun, *, specific: b
         noun = draw.pick(verb.subjects)
     determiner = determiner_for(draw, noun, specific=specific)
     return noun_phrase(draw, noun, "nom", "definite" if determiner == "bare" else determiner)
-
-
-def _object(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, case: str, adjectives: float
-) -> Phrase:
-    """The object: a noun, or in training at times a pronoun or name. It may turn on "kein"."""
-    if "pronoun" in verb.flags and side == "train" and draw.chance(0.3):
-        clause.combination = None
-        if "person" in noun.classes and draw.chance(0.3):
-            return name(draw)
-        return _other_pronoun(draw, clause.subject, case)
-    if clause.negated and verb.pattern in ("acc", "give", "put") and draw.chance(0.4):
-        clause.german_not = False
-        return noun_phrase(draw, noun, case, "none", adjectives=adjectives)
-    determiner = determiner_for(draw, noun, specific=clause.negated)
-    return noun_phrase(draw, noun, case, determiner, adjectives=adjectives)
-
-
-def _other_pronoun(draw: Draw, subject: Phrase, case: str) -> Phrase:
-    """A pronoun that does not speak of the subject again ("I see me")."""
-    while True:
-        phrase = pronoun(draw, case)._replace(gender="")
-        taken = phrase.person == subject.person and phrase.person not in (THIRD, THEY)
-        if not taken and not (phrase.person in _WE_ALL and subject.person in _WE_ALL):
-            return phrase
-
-
-def _direct(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    case = verb.pattern
-    phrase = _object(draw, side, clause, verb, noun, case, adjectives)
-    clause.english_objects = phrase.english
-    if phrase.gender:
-        clause.objects = phrase.german
-    else:
-        clause.pronoun = phrase.german
-
-
-def _prepositional_object(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    phrase = _object(draw, side, clause, verb, noun, verb.case, adjectives)
-    clause.english_complement = phrase.english
-    clause.complement = prepositional(verb.preposition, phrase.german)
-
-
-def _where(draw: Draw, noun: Noun, ways: tuple[Pair, ...], case: str) -> Pair:
-    """A prepositional phrase about a place or a piece of furniture."""
-    english, german = draw.pick(ways)
-    determiner = draw.pick(("definite", "definite", "definite", "possessive", "indefinite"))
-    phrase = noun_phrase(draw, noun, case, determiner, adjectives=0.25)
-    return f"{english} {phrase.english}", prepositional(german, phrase.german)
-
-
-def _ways(noun: Noun) -> tuple[Pair, ...]:
-    if "furniture" in noun.classes:
-        return ON
-    return AT if "building" in noun.classes else INSIDE
-
-
-def _location(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    ways = INSIDE if verb.english in ("live", "work") else _ways(noun)
-    clause.english_complement, clause.complement = _where(draw, noun, ways, "dat")
-
-
-def _direction(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    english, german, case = draw.pick(DIRECTIONS)
-    way = ((english, german),)
-    clause.english_complement, clause.complement = _where(draw, noun, way, case)
-
-
-def _putting(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    phrase = _object(draw, side, clause, verb, noun, "acc", adjectives)
-    clause.english_objects, clause.objects = phrase.english, phrase.german
-    where = _where(draw, draw.pick(FURNITURE), ON, "acc")
-    clause.english_complement, clause.complement = where
-
-
-def _giving(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    kind = draw.random()
-    if kind < 0.35:
-        receiver = _other_pronoun(draw, clause.subject, "dat")
-        clause.pronoun = receiver.german
-    elif kind < 0.5:
-        receiver = name(draw)
-    else:
-        person = draw.pick(PERSONS)
-        determiner = determiner_for(draw, person, specific=True)
-        receiver = noun_phrase(draw, person, "dat", determiner, adjectives=0.2)
-    phrase = _object(draw, side, clause, verb, noun, "acc", adjectives)
-    clause.english_objects = f"{receiver.english} {phrase.english}"
-    clause.objects = joined("" if clause.pronoun else receiver.german, phrase.german)
-
-
-def _nothing(
-    draw: Draw, side: Split, clause: Clause, verb: Verb, noun: Noun, adjectives: float
-) -> None:
-    """The subject is all that the verb asks for."""
-
-
-_ARGUMENTS = {
-    "acc": _direct,
-    "dat": _direct,
-    "prep": _prepositional_object,
-    "location": _location,
-    "motion": _direction,
-    "put": _putting,
-    "give": _giving,
-    "intransitive": _nothing,
-    "that": _nothing,
-}
-
-
-def _circumstance(draw: Draw, clause: Clause, verb: Verb, noun: Noun) -> None:
-    """At times, with whom or where."""
-    kind = draw.random()
-    if kind < 0.08:
-        person = draw.pick(PERSONS)
-        phrase = noun_phrase(draw, person, "dat", draw.pick(("possessive", "definite")))
-        clause.english_complement = f"with {phrase.english}"
-        clause.complement = prepositional("mit", phrase.german)
-    elif kind < 0.3 and "place" not in noun.classes:
-        place = draw.pick(PLACES)
-        clause.english_complement, clause.complement = _where(draw, place, _ways(place), "dat")
 
 
 def _quality(draw: Draw, side: Split, tense: Tense, negated: bool) -> Clause:
@@ -359,7 +222,7 @@ def _existence(draw: Draw, side: Split, tense: Tense) -> Clause:
     determiner = draw.pick(("indefinite", "indefinite", "number"))
     what = noun_phrase(draw, noun, "acc", determiner)
     place = draw.pick(PLACES)
-    english, german = _where(draw, place, _ways(place), "dat")
+    english, german = where(draw, place, ways_at(place), "dat")
     if tense.times == "past":
         verb = THERE_WERE if what.person == THEY else THERE_WAS
     else:

@@ -22,6 +22,11 @@ from heed.data.builtin.draw import (
 )
 
 LABELS = ("negative", "positive")
+# Shares of reviews that only state opinions and that weigh two; the rest reports another's. Shares
+# of opinions within a frame, and with a modifier that turns the adjective. At these a bag of words
+# finds enough to start from and far too little to judge by.
+PLAIN, CONTRASTED = 0.55, 0.25
+FRAMED, TURNED = 0.25, 0.33
 
 
 class Aspect(NamedTuple):
@@ -91,14 +96,14 @@ class _Review:
     def verdict(self, positive: int) -> list[str]:
         """Sentences that come to this verdict, 1 positive, 0 negative."""
         kind = self.draw.random()
-        if kind < 0.38:
+        if kind < PLAIN:
             several = self.draw.pick((1, 1, 2, 2, 3))
             return [self.sentence(positive) for _ in range(several)]
-        if kind < 0.66:
+        if kind < PLAIN + CONTRASTED:
             sentences = [self.contrast(positive)]
         else:
             sentences = [self.reported(positive)]
-        if self.draw.chance(0.2):
+        if self.draw.chance(0.3):
             sentences.append(self.sentence(positive))
         return sentences
 
@@ -125,7 +130,7 @@ class _Review:
 
     def framed(self, positive: int) -> str:
         """An opinion, at times within a frame that keeps or turns its sense."""
-        if self.draw.chance(0.65):
+        if not self.draw.chance(FRAMED):
             return self.opinion(positive)
         turned = self.draw.chance(0.5)
         frame = self.draw.pick(FRAMES[turned])
@@ -137,7 +142,7 @@ class _Review:
         aspect = draw.pick_other(ASPECTS[self.domain], *self.aspects)
         self.aspects.append(aspect)
         while True:
-            turned = draw.chance(0.45)
+            turned = draw.chance(TURNED)
             modifier = draw.pick(MODIFIERS[turned])
             adjective = draw.pick(aspect.adjectives[1 - positive if turned else positive])
             combination = (aspect.noun, modifier, adjective)
