@@ -68,6 +68,7 @@ def records(path):
 
 
 def logged(run_dir):
+    wandb.teardown()  # wandb's helper process writes on for a moment; this waits for it
     files = sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))
     found = []
     for file in files:

@@ -156,7 +156,8 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         run, self._experiment = self._experiment, None
         if run is None or isinstance(run, DummyExperiment):
             return None
-        offline, url = bool(run.offline), run.url
+        offline = bool(run.offline)
+        url = None if offline else run.url
         folder = os.path.relpath(run.settings.sync_dir)
         self.attempt("finishing", lambda: run.finish(exit_code=0 if succeeded else 1))
         if run.disabled:
