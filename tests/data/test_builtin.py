@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
 
-from heed.data.builtin.draw import SPLITS, owner_of_combination
+from heed.data.builtin.draw import SPLITS, owner_of_combination, owner_of_text
 from heed.data.builtin.generate import CORPORA, example, generate
 from heed.errors import UserError
 
@@ -52,7 +53,7 @@ def test_rows_do_not_depend_on_the_process():
     )
     printed = subprocess.run(
         [sys.executable, "-c", program],
-        env={"PYTHONHASHSEED": "99", "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONHASHSEED": "99", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         check=True,
         encoding="utf-8",
@@ -110,6 +111,10 @@ def test_validation_is_half_new_texts_and_half_new_combinations(corpus, examples
     for index, one in enumerate(examples[corpus]["validation"]):
         owners = {owner_of_combination(*c) for c in one.combinations[:1]}
         assert owners <= (trained if index // 2 % 2 == 0 else {"validation"})
+    # Of texts made of training combinations, each can only ever be drawn for one of the two.
+    assert {owner_of_text(one.text) for one in examples[corpus]["train"]} == {"train"}
+    seen = (one for i, one in enumerate(examples[corpus]["validation"]) if i // 2 % 2 == 0)
+    assert {owner_of_text(one.text) for one in seen} == {"validation"}
 
 
 @pytest.mark.parametrize("corpus", FAMILIES)
