@@ -5,8 +5,10 @@ Legend: B batch, H heads, Tq queries, Tk keys, K head width, D model width.
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from heed.backbone import additive
 from heed.backbone.additive import AdditiveAttention
 from heed.backbone.attention import MultiHeadAttention
 
@@ -43,6 +45,22 @@ def test_the_projections_of_multi_head_attention_are_w_and_u() -> None:
     value = (h @ values.T + value_bias).unflatten(-1, (H, K))
     gathered = torch.einsum("bhqt,bthk->bqhk", weights, value).flatten(2)
     torch.testing.assert_close(attention(s, h), attention.output(gathered), atol=1e-5, rtol=1e-5)
+
+
+def test_long_rows_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(4)
+    attention = AdditiveAttention(n_heads=H, head_width=K)
+    results = []
+    for at_once in (additive.HIDDEN_AT_ONCE, 2 * B * H * TK * K):  # all queries, two at a time
+        monkeypatch.setattr(additive, "HIDDEN_AT_ONCE", at_once)
+        torch.manual_seed(5)
+        inputs = [torch.randn(B, H, n, K, requires_grad=True) for n in (TQ, TK, TK)]
+        output = attention(*inputs)
+        attention.v.grad = None
+        output.square().sum().backward()
+        results.append([output, attention.v.grad, *(x.grad for x in inputs)])
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole)
 
 
 def test_v_learns() -> None:
