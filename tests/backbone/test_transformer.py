@@ -122,15 +122,17 @@ def test_cached_decoding_equals_parallel(kind: tuple[str, str, str], shape: str)
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
 def test_cached_prompts_may_have_different_lengths(positions: str) -> None:
-    """Two steps after padded prompts equal the same rows without the padding between."""
+    """Two steps after padded, reordered prompts equal the rows without the padding between."""
     model = build(shape="decoder", positions=positions).eval()
     prompts, added = tokens(B, T), tokens(B, 2)
     cache = model.new_cache()
     model.decode(prompts, TARGET, cache=cache)
-    steps = torch.cat([model.decode(added[:, t : t + 1], cache=cache) for t in range(2)], 1)
-    for row in range(B):
+    chosen = [2, 0, 0, 1]
+    cache.reorder(torch.tensor(chosen))
+    steps = torch.cat([model.decode(added[chosen, t : t + 1], cache=cache) for t in range(2)], 1)
+    for i, row in enumerate(chosen):
         whole = torch.cat((prompts[row, : int(TARGET.lengths[row])], added[row]))[None]
-        torch.testing.assert_close(steps[row], model.decode(whole)[0, -2:], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(steps[i], model.decode(whole)[0, -2:], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [[0, 0, 1, 1, 2, 2], [2, 0], [1, 0, 2], [0, 1, 2]])
@@ -200,9 +202,6 @@ def test_a_fresh_model_has_even_odds(norm_position: str, tie: str, positions: st
     head = VocabularyHead(d_model=96, vocabulary_size=size, tied=model.output_embedding)
     source, target = torch.randint(size, (2, 8, 37))
     logits = head(model.decode(target[:, :-1], None, model.encode(source)))
-    for labels in (target[:, 1:], target[:, :-1]):  # the next token, and the one just read
-        loss = label_smoothed_cross_entropy(logits, labels)
-        assert abs((loss.sum / loss.count).item() - math.log(size)) < 1.2
     loss = label_smoothed_cross_entropy(logits, target[:, 1:])
     assert abs((loss.sum / loss.count).item() - math.log(size)) < 0.15
 
@@ -313,3 +312,22 @@ def test_the_backbone_needs_neither_lightning_nor_hydra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_gives_nearly_the_same(kind: tuple[str, str, str]) -> None:
+    """Under autocast, cached and not, with gradients; bf16 keeps 8 bits, so 5% of the size."""
+    model = build(dropout=0.0, **kind_of(kind))
+    source, target = tokens(B, S), tokens(B, T)
+    expected = model.decode(target, TARGET, model.encode(source, SOURCE), SOURCE)
+    with torch.autocast("cpu", torch.bfloat16):
+        memory = model.encode(source, SOURCE)
+        actual = model.decode(target, TARGET, memory, SOURCE)
+        cache = model.new_cache()
+        steps = [model.decode(target[:, t : t + 1], None, memory, SOURCE, cache) for t in range(T)]
+    real_tokens = TARGET.mask()
+    size = expected[real_tokens].abs().max().item()
+    for found in (actual, torch.cat(steps, 1)):
+        assert (found - expected)[real_tokens].abs().max().item() < 0.05 * size
+    actual.float().square().sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())

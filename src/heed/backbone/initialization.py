@@ -48,15 +48,16 @@ def soften_output(stack: Stack, d_model: int) -> None:
     """Let a head that is tied to the stack's embeddings start near even probabilities.
 
     Through its residual connections a stack's output resembles the embedding of its own input
-    token, so a tied head would bet on that token with a logit near D^0.5 and the first loss would
-    be far above ln V. The last norm starts with a gain of D^-0.5 instead of 1.
+    token, so a tied head would bet on that token with a logit near D^0.5, and the first loss would
+    lie far above ln V. The last norm starts with a gain of D^-0.25 instead of 1; D^-0.5 would be
+    safer still, but learns later (docs/notes/speed.md).
     """
     norm = stack.norm
     if norm is None:
         last = stack.layers[-1]
         assert isinstance(last, Block)
         norm = last.feed_forward_residual.norm
-    nn.init.constant_(norm.get_parameter("weight"), d_model**-0.5)
+    nn.init.constant_(norm.get_parameter("weight"), d_model**-0.25)
 
 
 def _xavier(linear: nn.Linear, *, parts: int, gain: float = 1.0) -> None:
