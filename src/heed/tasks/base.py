@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -127,7 +127,7 @@ class Task(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip as the trainer says, and keep the norm (before clipping) for the log."""
-        logs_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        logs_now = (self.global_step + 1) % self._steps_between_logs == 0
         if gradient_clip_val is None and not logs_now:
             return
         if gradient_clip_algorithm == "value":
@@ -146,9 +146,10 @@ class Task(pl.LightningModule):
         if 0 < self.trainer.max_steps <= self.global_step:
             self.trainer.should_stop = True
         stepped = self._step_count is None
-        if not stepped or self.global_step % self.trainer.log_every_n_steps != 0:
+        if not stepped or self.global_step % self._steps_between_logs != 0:
             return
-        assert self._logged_sum is not None and self._logged_count is not None
+        assert self._logged_sum is not None
+        assert self._logged_count is not None
         sums = torch.stack([self._logged_sum.float(), self._logged_count.float()])
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
@@ -158,6 +159,10 @@ class Task(pl.LightningModule):
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
         if self.gradient_norm is not None:
             self.log("train/gradient_norm", self.gradient_norm)
+
+    @property
+    def _steps_between_logs(self) -> int:
+        return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the task's parameters, and the schedule stepped once a step."""
@@ -177,13 +182,17 @@ class Task(pl.LightningModule):
         """Make the scores of both stages; called once by a task that can make them."""
         self.eval_scores = nn.ModuleDict({"val": self.new_scores(), "test": self.new_scores()})
 
+    def _meters(self, stage: Stage) -> tuple[MeanLoss, Any]:
+        return cast("MeanLoss", self.eval_losses[stage]), self.eval_scores[stage]
+
     def _evaluate(self, batch: Any, stage: Stage) -> None:
         loss = self.loss(batch)
-        self.eval_losses[stage].update(loss.sum, loss.count)
+        mean_loss, scores = self._meters(stage)
+        mean_loss.update(loss.sum, loss.count)
         predictions = self.predict_batch(batch, stage=stage)
         indices = [index for index, _ in batch.examples]
         records = [record for _, record in batch.examples]
-        self.update_scores(self.eval_scores[stage], predictions, records)
+        self.update_scores(scores, predictions, records)
         if len(self.samples) < self.n_samples:
             rows = zip(predictions, records, strict=True)
             self.samples += [self.describe_sample(p, r) for p, r in rows]
@@ -192,14 +201,15 @@ class Task(pl.LightningModule):
             self.predictions += zip(indices, predictions, strict=True)
 
     def _finish(self, stage: Stage) -> None:
-        loss = float(self.eval_losses[stage].compute())
-        scores = {"loss": loss, **self.derived_scores(loss), **self.eval_scores[stage].compute()}
+        mean_loss, meter = self._meters(stage)
+        loss = float(mean_loss.compute())
+        scores = {"loss": loss, **self.derived_scores(loss), **meter.compute()}
         on_bar = {self.monitor.removeprefix("val/"), "loss"}
         for name, score in scores.items():
             self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar)
-        self.signatures.update(getattr(self.eval_scores[stage], "signatures", {}))
-        self.eval_losses[stage].reset()
-        self.eval_scores[stage].reset()
+        self.signatures.update(getattr(meter, "signatures", {}))
+        mean_loss.reset()
+        meter.reset()
 
     def on_validation_epoch_start(self) -> None:
         self.samples = []
@@ -225,9 +235,7 @@ class Task(pl.LightningModule):
 def _gathered(rows: list[tuple[int, Prediction]]) -> list[tuple[int, Prediction]]:
     """The rows of all processes in the order of the data; complete on rank 0 only."""
     if dist.is_initialized() and dist.get_world_size() > 1:
-        parts: list[Any] | None = (
-            [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-        )
+        parts: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
         dist.gather_object(rows, parts)
         rows = [row for part in parts or [] for row in part]
     return sorted(rows, key=lambda row: row[0])

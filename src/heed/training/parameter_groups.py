@@ -23,7 +23,8 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
         if isinstance(child, nn.Embedding)
         for parameter in child.parameters(recurse=False)
     }
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
             decays = parameter.ndim >= 2 and id(parameter) not in embeddings

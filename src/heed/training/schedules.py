@@ -15,9 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from heed.errors import UserError
 
 
-def _warmed_up(
-    optimizer: Optimizer, warmup_steps: int, decay: Callable[[int], float]
-) -> LambdaLR:
+def _warmed_up(optimizer: Optimizer, warmup_steps: int, decay: Callable[[int], float]) -> LambdaLR:
     def multiple(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
@@ -74,7 +72,6 @@ def cosine(
         optimizer,
         warmup_steps,
         lambda step: (
-            final
-            + (1 - final) * 0.5 * (1 + math.cos(math.pi * _progress(step, warmup_steps, end)))
+            final + (1 - final) * 0.5 * (1 + math.cos(math.pi * _progress(step, warmup_steps, end)))
         ),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from heed.training.checkpoint_io import AtomicCheckpointIO
@@ -62,14 +62,15 @@ def build_trainer(
         num_sanity_val_steps: Validation batches before training.
         deterministic: Whether operations without a deterministic form are refused ("warn": warned).
         detect_anomaly: Whether autograd looks for the operation that made a NaN.
-        overfit_batches: Train and validate on this many batches of the training data.
+        overfit_batches: Train on this many batches of the training data only, and validate on as
+            many of the validation data, or on none with limit_val_batches=0.
         profiler: "simple", "advanced" or "pytorch".
         callbacks: Lightning callbacks.
         loggers: Lightning loggers.
         run_dir: The run folder.
     """
     counts_batches = isinstance(val_check_interval, int)
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
@@ -99,7 +100,11 @@ def build_trainer(
         enable_model_summary=False,
         enable_progress_bar=any(_is_progress_bar(callback) for callback in callbacks),
         inference_mode=True,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
     )
+    if limit_val_batches == 0:
+        trainer.limit_val_batches = 0  # overfit_batches has set it
+    return trainer
 
 
 def _is_progress_bar(callback: Callback) -> bool:

@@ -86,11 +86,28 @@ class BestCheckpoint(_RunCheckpoint):
             save_weights_only=save_weights_only,
             save_on_train_epoch_end=False,
         )
+        self.best_scores: dict[str, float] = {}  # all validation scores of the best checkpoint
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             check_monitor(trainer, str(self.monitor))
         super().on_validation_end(trainer, pl_module)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        if filepath == self.best_model_path:
+            self.best_scores = {
+                name: float(score)
+                for name, score in trainer.callback_metrics.items()
+                if name.startswith("val/")
+            }
+        super()._save_checkpoint(trainer, filepath)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best_scores": dict(self.best_scores)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_scores = dict(state_dict.get("best_scores", {}))
+        super().load_state_dict(state_dict)
 
 
 class LastCheckpoint(_RunCheckpoint):
