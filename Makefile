@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?= tests
+WORKERS ?= auto
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -18,10 +19,10 @@ train: $(INSTALLED)
 	@$(BIN)/heed train $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(TESTS) -m "not learning and not notebook"
+	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadfile -m "not learning and not notebook"
 
 learn: $(INSTALLED)
-	$(BIN)/python -m pytest $(TESTS) -m learning
+	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/python -m pytest $(TESTS) -m learning
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check src tests benchmarks
