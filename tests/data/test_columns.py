@@ -83,3 +83,24 @@ def test_errors_list_what_was_found():
         resolve({}, [row])
     with pytest.raises(UserError, match=r"data.columns.sorce must be .*did you mean 'source'\?"):
         resolve({"sorce": "english"}, [row])
+
+
+@pytest.mark.parametrize(
+    ("rows", "column"),
+    [
+        ([{"answers": []}, {"answers": ["a"]}], "answers"),
+        ([{"answers": []}, {"answers": [{"text": "a"}]}], "answers.text"),
+        ([{"answers": {"text": []}}, {"answers": {"text": ["a"]}}], "answers.text"),
+        ([{"answers": {"text": []}}], "answers.text"),
+    ],
+)
+def test_an_empty_list_does_not_tell_what_its_entries_are(rows, column):
+    """Questions without an answer come first, and must not hide how the others are written."""
+    resolved = resolve_columns(
+        {},
+        required=("answers",),
+        guesses={"answers": ("answers.text", "answer")},
+        rows=rows,
+        where="a.jsonl",
+    )
+    assert resolved == {"answers": column}

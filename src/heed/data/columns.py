@@ -104,7 +104,10 @@ def resolve_columns(
         chosen = columns.get(name)
         inner = [one for one in usual if one.startswith(f"{name}.")]
         choices = [chosen] if chosen else [*inner, name, *usual]
-        present = next((c for c in choices if any(_has(row, c) for row in rows)), None)
+        there = [choice for choice in choices if any(_has(row, choice) for row in rows)]
+        # An empty list has any path into its entries, so it tells nothing of what they are.
+        told = [choice for choice in there if any(_holds(row, choice) for row in rows)]
+        present = next(iter(told or there), None)
         if present is not None:
             resolved[name] = present
         elif rows and (name in required or isinstance(chosen, str)):
@@ -114,6 +117,11 @@ def resolve_columns(
 
 def _has(row: Mapping[str, Any], column: Column) -> bool:
     return lookup(row, column) is not MISSING
+
+
+def _holds(row: Mapping[str, Any], column: Column) -> bool:
+    value = lookup(row, column)
+    return value not in (MISSING, None, "", []) and not isinstance(value, Mapping)
 
 
 def _not_found(name: str, chosen: Column | None, found: list[str], where: str) -> UserError:

@@ -225,7 +225,13 @@ class BuiltinSource(Source):
         """See `Source.rows`."""
         from heed.data.builtin.generate import generate
 
-        rows = generate(self.corpus, split, size=self.sizes[split], seed=self.seed)
+        rows = generate(
+            self.corpus,
+            split,
+            size=self.sizes[split],
+            seed=self.seed,
+            unanswerable=self.unanswerable,
+        )
         place = f"built-in {self.corpus} ({split})"
         for number, values in enumerate(rows, start=1):
             yield RawRow(place, number, values)
