@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from heed.backbone.transformer import Transformer
@@ -61,7 +60,8 @@ class QuestionAnswering(Task):
 
     def loss(self, batch: SpanBatch) -> Loss:
         """Half the cross-entropy of the start plus half that of the end, summed over rows."""
-        assert batch.starts is not None and batch.ends is not None
+        assert batch.starts is not None
+        assert batch.ends is not None
         start_logits, end_logits = self.logits(batch)
         start = label_smoothed_cross_entropy(start_logits, batch.starts, mask=None, smoothing=0.0)
         end = label_smoothed_cross_entropy(end_logits, batch.ends, mask=None, smoothing=0.0)
@@ -72,15 +72,15 @@ class QuestionAnswering(Task):
     ) -> list[Prediction]:
         """`{"prediction": text, "score": p, "start": i, "end": j}` in characters of the passage.
 
-        Spans of different windows compete by their summed logits; `score` is the probability of
-        the answer's start times that of its end, over all windows of the passage together.
+        What competes are the spans of all windows of a passage and, where answers may be missing,
+        one "no answer": that of the window which is least sure of it. `score` is the probability
+        of the answer's start times that of its end, among these.
         """
         assert batch.offsets is not None
         start_logits, end_logits = self.logits(batch)
         starts, ends, scores = best_span(
             start_logits, end_logits, batch.passage_mask, self.max_answer_length
         )
-        normaliser = torch.logsumexp(start_logits, 1), torch.logsumexp(end_logits, 1)  # (B,) each
         missing = start_logits[:, 0] + end_logits[:, 0]  # (B,) the first token stands for none
         rows_of: dict[int, list[int]] = {}
         for row, index in enumerate(batch.indices):
@@ -88,8 +88,13 @@ class QuestionAnswering(Task):
         predictions = []
         for (_, record), rows in zip(batch.examples, rows_of.values(), strict=True):
             best = max(rows, key=lambda row: float(scores[row]))
-            score, none = float(scores[best]), float(missing[rows].min())
-            total = float(sum(part[rows].logsumexp(0) for part in normaliser))
+            least = min(rows, key=lambda row: float(missing[row]))
+            score, none = float(scores[best]), float(missing[least])
+            candidates = batch.passage_mask[rows]  # (W, T) of the passage's W windows
+            candidates[rows.index(least), 0] = self.answers_may_be_missing
+            total = float(
+                sum(logits[rows][candidates].logsumexp(0) for logits in (start_logits, end_logits))
+            )
             if self.answers_may_be_missing and none > score + self.no_answer_threshold:
                 answer = {"prediction": "", "score": math.exp(none - total), "start": -1, "end": -1}
             else:
@@ -97,7 +102,7 @@ class QuestionAnswering(Task):
                 end = int(batch.offsets[best, ends[best], 1])
                 answer = {
                     "prediction": record["context"][start:end],
-                    "score": math.exp(score - total),
+                    "score": 0.0 if score == -math.inf else math.exp(score - total),
                     "start": start,
                     "end": end,
                 }
