@@ -78,7 +78,7 @@ RANGES: dict[str, Range] = {
     "optimizer.eps": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.momentum": PROBABILITY,
-    "optimizer.clipping_threshold": POSITIVE,
+    "optimizer.clipping_threshold": Range(1),
     "optimizer.beta2_decay": Range(high=0, below=True),
     "scheduler.warmup_steps": count(0),
     "scheduler.final": SHARE,
