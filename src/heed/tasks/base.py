@@ -112,7 +112,7 @@ class Task(pl.LightningModule):
         small ones take the same step.
         """
         assert self._step_count is not None
-        count = self._step_count.to(torch.float32)
+        count = self._step_count.to(torch.float32, copy=True)  # the log needs its own
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(count)
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
