@@ -16,7 +16,9 @@ _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def replacing(
+    path: Path, mode: str = "wb", *, elsewhere: str = "paths.output_dir=FOLDER"
+) -> Iterator[IO[Any]]:
     """Open a file for writing that takes the place of `path` once it is whole and on disk.
 
     A process that dies, or an error inside the block, leaves whatever was at `path` before.
@@ -24,6 +26,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Args:
         path: The file; its folder must exist.
         mode: "wb", or "w" for UTF-8 text.
+        elsewhere: What to type to have the file in another place.
 
     Raises:
         UserError: If the disk is full or may not be written to.
@@ -37,7 +40,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise writing_error(path, error) from error
+        raise writing_error(path, error, elsewhere=elsewhere) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -57,16 +60,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def writing_error(path: Path, error: OSError) -> Exception:
+def writing_error(
+    path: Path, error: OSError, *, elsewhere: str = "paths.output_dir=FOLDER"
+) -> Exception:
     """What to raise when `path` could not be written: a UserError where the user can mend it."""
     if error.errno in _FULL:
         return UserError(
             f"{path} could not be written: {error.strerror or 'no space left'}",
-            "free some space there, or write elsewhere with paths.output_dir=FOLDER",
+            f"free some space there, or write elsewhere with {elsewhere}",
         )
     if error.errno in _CLOSED:
         return UserError(
             f"{path} could not be written: {error.strerror}",
-            "choose a folder that you may write to with paths.output_dir=FOLDER",
+            f"choose a folder that you may write to with {elsewhere}",
         )
     return error

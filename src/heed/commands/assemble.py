@@ -27,7 +27,7 @@ Config = dict[str, Any]
 # Keys that describe a node or steer this file, and are no parameters of what the node builds.
 DESCRIPTIVE = {
     "task": ("name", "kind", "shape", "shapes", "preparation", "validation_decoder"),
-    "model": ("init_from",),
+    "model": ("init_from", "learning_rate"),
 }
 # Keys of a data config that its DataModule takes; the rest describe the corpus.
 DATA_MODULE = (
@@ -52,7 +52,12 @@ class Parts:
 
 
 def assemble(
-    config: Config, *, tokenizer_dir: Path | None = None, labels: list[str] | None = None
+    config: Config,
+    *,
+    tokenizer_dir: Path | None = None,
+    labels: list[str] | None = None,
+    warm_start: bool = True,
+    reads_data: bool = True,
 ) -> Parts:
     """Build everything that a run needs but its trainer.
 
@@ -61,13 +66,15 @@ def assemble(
         tokenizer_dir: Where the run keeps its tokenizers; None trains or loads them as
             `tokenizer=` says.
         labels: The class names that the run was trained with; None takes the corpus's.
+        warm_start: Whether `model.init_from` is followed; not where a checkpoint is loaded anyway.
+        reads_data: Whether the data set is wanted; predicting needs none.
 
     Raises:
         UserError: If data, tokenizer or model cannot be had as the config says.
     """
     from heed.text.tokenizer import TokenizerPair
 
-    corpus = build_corpus(config, labels)
+    corpus = build_corpus(config, labels, reads_data=reads_data)
     if tokenizer_dir is not None:
         tokenizers = TokenizerPair.load(tokenizer_dir)
     else:
@@ -90,18 +97,21 @@ def assemble(
         tokenizers=tokenizers,
         labels=labels,
         datamodule=build_datamodule(config, corpus, preparation),
-        task=build_task(config, tokenizers, preparation),
+        task=build_task(config, tokenizers, preparation, warm_start=warm_start),
     )
 
 
-def build_corpus(config: Config, labels: list[str] | None = None) -> Corpus:
+def build_corpus(
+    config: Config, labels: list[str] | None = None, *, reads_data: bool = True
+) -> Corpus:
     """The records that `data=` names, as the task reads them."""
     from heed.data.corpus import Corpus
+    from heed.data.no_source import NoSource
     from heed.data.records import record_kind
 
     data = config["data"]
     return Corpus(
-        source=build(data["source"], key="data.source"),
+        source=build(data["source"], key="data.source") if reads_data else NoSource(),
         kind=record_kind(config["task"]["kind"], labels=labels or data["labels"]),
         columns=data["columns"],
         split_columns=data["split_columns"],
@@ -128,9 +138,7 @@ def build_datamodule(config: Config, corpus: Corpus, preparation: Any) -> DataMo
     from heed.data.module import DataModule
 
     settings = {key: config["data"][key] for key in DATA_MODULE}
-    return DataModule(
-        corpus=corpus, preparation=preparation, seed=config["seed"], **settings
-    )
+    return DataModule(corpus=corpus, preparation=preparation, seed=config["seed"], **settings)
 
 
 def build_backbone(
@@ -151,14 +159,16 @@ def build_backbone(
     return build(node, key="model", **parts)
 
 
-def build_task(config: Config, tokenizers: TokenizerPair, preparation: Any) -> Task:
+def build_task(
+    config: Config, tokenizers: TokenizerPair, preparation: Any, *, warm_start: bool = True
+) -> Task:
     """The task's LightningModule around a backbone."""
     backbone = build_backbone(
         config,
         vocabulary_size=tokenizers.source.vocabulary_size,
         target_vocabulary_size=None if tokenizers.joint else tokenizers.target.vocabulary_size,
     )
-    if config["model"].get("init_from"):
+    if warm_start and config["model"].get("init_from"):
         from heed.commands.warm_start import load_backbone
 
         load_backbone(backbone, config["model"]["init_from"])

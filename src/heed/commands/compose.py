@@ -2,13 +2,15 @@
 
 This file, `sweep` and `config_faults` are the only ones that touch Hydra, and they import it only
 when called. A composed config is "frozen": dict, list, str, int, float, bool and None, every
-interpolation resolved. `choices` in it keeps the name that was chosen in each group.
+interpolation resolved. `choices` in it keeps the name that was chosen in each group, and `links`
+which key took its value from which other, so that changing one later changes both.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ Job = Callable[[Config, list[str]], "float | None"]
 Check = Callable[[Config], None]
 
 MISSING = "???"
+REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 MAY_BE_EMPTY = ("logger", "callbacks")  # groups that may be switched off: logger=null
 MAY_BE_LEFT_OUT = ("experiment", "debug")
 ONE_CHOICE = (
@@ -107,6 +110,7 @@ def freeze(composed: Any) -> Config:
     assert isinstance(choices, dict)
     with open_dict(composed):
         del composed["hydra"]
+    links = dict(_links(OmegaConf.to_container(composed, resolve=False)))
     plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     assert isinstance(plain, dict)
     raise_together(
@@ -128,7 +132,17 @@ def freeze(composed: Any) -> Config:
         chosen["logger"] = list(frozen["logger"])  # Hydra keeps no choices of several
     if chosen:
         frozen["choices"] = chosen
+    if links:
+        frozen["links"] = links
     return frozen
+
+
+def _links(unresolved: Any) -> Iterator[tuple[str, str]]:
+    """(key, the key whose value it takes) for each value that is `${key}` and nothing else."""
+    for key, value in leaves(unresolved):
+        match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match:
+            yield key, match[1]
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from heed.commands.amend import amend
 from heed.commands.arguments import parse_arguments
-from heed.commands.compose import compose
 from heed.commands.quiet import quiet_libraries
-from heed.commands.rules import validate
-from heed.commands.run_paths import PREDICTIONS, open_run
-from heed.commands.summary import score_line
-from heed.commands.trained import load_parts, split_overrides
+from heed.commands.run_paths import PREDICTIONS
+from heed.commands.summary import print_config, score_line
+from heed.commands.trained import (
+    Request,
+    accelerator_here,
+    check_amended,
+    load_parts,
+    read_request,
+)
 from heed.errors import EXIT_DONE, UserError, nearest
+from heed.files import replacing, writing_error
 
 USAGE = """\
 usage: heed evaluate run=DIR [split=test] [checkpoint=best] [output=FILE] [key=value ...]
@@ -26,72 +31,69 @@ Score a trained model. Scores are printed and written beside the predictions.
   heed evaluate run=DIR decoding.beam_size=10      another way of decoding
   heed evaluate run=DIR data.path=FOLDER           other data of the same kind
 """
-OWN = {"run", "split", "checkpoint", "output", "overwrite"}
-SPLITS = ("train", "validation", "test")
+SPLITS = {"train": "train", "validation": "val", "test": "test"}  # split: its name in trainer keys
 
 
 def main(argv: list[str]) -> int:
     """Run `heed evaluate` with the words after it; returns the exit code."""
     arguments = parse_arguments(argv, usage=USAGE)
-    mine, changes = split_overrides(arguments.overrides, OWN)
-    asked = compose("evaluate", mine, arguments.config_dir)
+    request = read_request("evaluate", arguments)
+    asked, record, config, changes = request
+    if arguments.show:
+        print_config(config)
+        return EXIT_DONE
     if asked["split"] not in SPLITS:
         raise UserError(
             f"split must be one of {', '.join(SPLITS)}, but is {asked['split']!r}",
             nearest(str(asked["split"]), SPLITS),
         )
-    record, config = open_run(asked["run"])
-    config = amend(config, changes, arguments.config_dir)
-    validate(config, arguments.config_dir)
-    output = predictions_file(record.run_dir, asked, changes)
-    scores = evaluate(record, config, asked, output)
+    check_amended(config, arguments.config_dir)
+    output = predictions_file(record.run_dir, asked)
+    scores, checkpoint = evaluate(request, output)
     report = output.with_suffix(".scores.json")
-    report.write_text(
-        json.dumps(
-            {
-                "checkpoint": asked["checkpoint"],
-                "split": asked["split"],
-                "overrides": changes,
-                "scores": scores,
-            },
-            indent=2,
-        )
-        + "\n",
-        encoding="utf-8",
-    )
-    print(score_line(scores, f"{asked['split']}/"))
-    print(f"scores       {report}\npredictions  {output}")
+    said = {
+        "checkpoint": checkpoint.name,
+        "split": asked["split"],
+        "overrides": changes,
+        "scores": scores,
+    }
+    with replacing(report, "w", elsewhere="output=FILE") as file:
+        file.write(json.dumps(said, indent=2) + "\n")
+    print(f"scores       {score_line(scores, asked['split'] + '/')}")
+    print(f"written to   {report}\npredictions  {output}")
     return EXIT_DONE
 
 
-def predictions_file(run_dir: Path, asked: dict[str, Any], changes: list[str]) -> Path:
+def predictions_file(run_dir: Path, asked: dict[str, Any]) -> Path:
     """Where the predictions go: the file that was asked for, or a free name in the run folder.
 
     Raises:
-        UserError: If the file that was asked for exists and may not be replaced.
+        UserError: If the file that was asked for is a folder, exists and may not be replaced, or
+            its folder cannot be made.
     """
     if asked["output"]:
-        output = Path(asked["output"])
+        output = Path(str(asked["output"])).expanduser()
+        if output.is_dir():
+            raise UserError(f"output must be a file, but {output} is a folder")
         if output.exists() and not asked["overwrite"]:
             raise UserError(f"output={output} exists", "give another name, or overwrite=true")
+    else:
+        which = str(asked["checkpoint"])
+        stem = f"{asked['split']}-{which.removesuffix('.ckpt').rpartition('/')[2]}"
+        output, count = run_dir / PREDICTIONS / f"{stem}.jsonl", 1
+        while output.exists() and not asked["overwrite"]:
+            count += 1
+            output = output.with_name(f"{stem}-{count}.jsonl")
+    try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        return output
-    folder = run_dir / PREDICTIONS
-    folder.mkdir(exist_ok=True)
-    stem = f"{asked['split']}-{asked['checkpoint']}" if asked["checkpoint"] in ("best", "last") else (
-        f"{asked['split']}-{Path(asked['checkpoint']).stem}"
-    )
-    output, count = folder / f"{stem}.jsonl", 1
-    while output.exists() and not asked["overwrite"]:
-        count += 1
-        output = folder / f"{stem}-{count}.jsonl"
+    except OSError as error:
+        raise writing_error(output, error, elsewhere="output=FILE") from error
     return output
 
 
-def evaluate(
-    record: Any, config: dict[str, Any], asked: dict[str, Any], output: Path
-) -> dict[str, float]:
-    """Score one split; writes the predictions and returns the scores by name."""
+def evaluate(request: Request, output: Path) -> tuple[dict[str, float], Path]:
+    """Score one split and write the predictions; returns the scores by name and the checkpoint."""
+    asked, record, config, changes = request
     quiet_libraries()
     import lightning.pytorch as pl
 
@@ -100,19 +102,36 @@ def evaluate(
     from heed.commands.session import stage_metrics, write_predictions
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    parts, _ = load_parts(record, config, asked["checkpoint"])
-    shown = {k: v for k, v in (config.get("callbacks") or {}).items() if k == "progress"}
+    parts, checkpoint = load_parts(record, config, asked["checkpoint"])
+    split = asked["split"]
+    limit = config["trainer"][f"limit_{SPLITS[split]}_batches"]
+    if any(word.startswith("trainer.limit_test_batches=") for word in changes):
+        limit = config["trainer"]["limit_test_batches"]
+    bars = {k: v for k, v in config["callbacks"].items() if k == "progress" and sys.stderr.isatty()}
     trainer = build(
-        {**config["trainer"], "strategy": "auto", "devices": 1},
+        {
+            **config["trainer"],
+            "accelerator": accelerator_here(config["trainer"]["accelerator"]),
+            "strategy": "auto",
+            "devices": 1,
+            "num_nodes": 1,
+            "limit_test_batches": limit,
+            "overfit_batches": 0,
+            "profiler": None,
+        },
         key="trainer",
-        callbacks=build_callbacks({"callbacks": shown}),
+        callbacks=build_callbacks({"callbacks": bars}),
         loggers=[],
         run_dir=record.run_dir,
     )
-    loader = parts.datamodule.evaluation_loader(asked["split"])
+    loader = parts.datamodule.evaluation_loader(split)
+    print(f"{config['task']['name']} on {config['data']['name']} ({split}), {checkpoint.name}")
+    if limit not in (None, 1.0):
+        print(f"limited to {limit} of {len(loader)} batches (trainer.limit_test_batches=null: all)")
     trainer.test(parts.task, dataloaders=loader, verbose=False)
     write_predictions(parts.task.predictions, output)
-    return {
-        name.replace("test/", f"{asked['split']}/", 1): value
+    scores = {
+        name.replace("test/", f"{split}/", 1): value
         for name, value in stage_metrics(trainer, "test/").items()
     }
+    return scores, checkpoint

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from heed.errors import UserError, nearest
-from heed.files import replacing
+from heed.files import replacing, writing_error
 
 INPUT_FORMATS = ("txt", "csv", "tsv", "jsonl", "json", "parquet")
 OUTPUT_FORMATS = ("txt", "csv", "jsonl")
 Write = Callable[[dict[str, Any]], None]
 
 
-def read_inputs(source: str, input_format: str | None, config: dict[str, Any]) -> Iterator[Any]:
-    """The records to predict from, read as they are needed.
+def read_inputs(
+    source: str, input_format: str | None, config: dict[str, Any]
+) -> Iterator[dict[str, Any] | None]:
+    """The records to predict from, read as they are needed; None for a line or row without text.
+
+    A question without its passage, or the other way round, is a mistake and not None.
 
     Args:
         source: A file, or "-" for what is piped in.
@@ -36,21 +40,22 @@ def read_inputs(source: str, input_format: str | None, config: dict[str, Any]) -
 
     if input_format is not None and input_format not in INPUT_FORMATS:
         raise UserError(
-            f"input_format must be one of {', '.join(INPUT_FORMATS)}, but is {input_format!r}",
+            f"input_format must be a format that can be read, but is {input_format!r}",
             nearest(input_format, INPUT_FORMATS),
         )
-    if source != "-" and not Path(source).is_file():
-        what = "is a folder" if Path(source).is_dir() else "does not exist"
+    if source != "-" and not Path(source).expanduser().is_file():
+        what = "is a folder" if Path(source).expanduser().is_dir() else "does not exist"
         raise UserError(f"input must be a file or -, but {source} {what}")
     kind = record_kind(config["task"]["kind"])
-    rows = _piped(input_format) if source == "-" else _file_rows(Path(source), input_format)
+    path = Path(source).expanduser()
+    rows = _piped(input_format) if source == "-" else _file_rows(path, input_format)
     return _records(rows, kind, config["data"].get("columns") or {}, source)
 
 
 def _records(
     rows: Iterator[tuple[int, Any]], kind: Any, columns: dict[str, Any], source: str
-) -> Iterator[dict[str, Any]]:
-    from heed.data.records import InvalidRow
+) -> Iterator[dict[str, Any] | None]:
+    from heed.data.records import InvalidRow, Passages
 
     place = "input" if source == "-" else source
     count = 0
@@ -59,6 +64,9 @@ def _records(
         try:
             yield kind.from_input(row, columns)
         except InvalidRow as fault:
+            if fault.reason.endswith(" is empty") and not isinstance(kind, Passages):
+                yield None
+                continue
             raise UserError(f"{place}, row {number}: {fault}") from fault
     if not count:
         raise UserError(f"{place} must have at least one row, but is empty")
@@ -92,11 +100,23 @@ def _piped(input_format: str | None) -> Iterator[tuple[int, Any]]:
         raise UserError(
             f"input_format={input_format} cannot be piped in", "write a file and give input=FILE"
         )
-    stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="")
-    if input_format in ("csv", "tsv"):
-        delimiter = "\t" if input_format == "tsv" else ","
-        yield from enumerate(csv.DictReader(stream, delimiter=delimiter), start=1)
-        return
+    table = input_format in ("csv", "tsv")
+    stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="" if table else "\n")
+    try:
+        if table:
+            delimiter = "\t" if input_format == "tsv" else ","
+            yield from enumerate(csv.DictReader(stream, delimiter=delimiter), start=1)
+        else:
+            yield from _piped_lines(stream, input_format)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"input must be UTF-8 text, but has the byte 0x{error.object[error.start]:02x} "
+            "where UTF-8 has none",
+            "if it is Latin-1, pipe it through: iconv -f latin1 -t utf-8",
+        ) from error
+
+
+def _piped_lines(stream: IO[str], input_format: str | None) -> Iterator[tuple[int, Any]]:
     as_json = input_format == "jsonl"
     for number, line in enumerate(stream, start=1):
         text = line.rstrip("\r\n")
@@ -112,7 +132,9 @@ def _json_object(text: str, number: int) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UserError(f"input, row {number} must be a JSON object, but is not: {error}") from error
+        raise UserError(
+            f"input, row {number} must be a JSON object, but is not: {error}"
+        ) from error
     if not isinstance(value, dict):
         raise UserError(f"input, row {number} must be a JSON object, but is {text[:40]!r}")
     return value
@@ -133,42 +155,79 @@ def open_output(
     Raises:
         UserError: If the format is unknown, or the file exists or cannot be written.
     """
-    suffix = output_format or ("txt" if target == "-" else Path(target).suffix.lstrip("."))
+    path = Path(target).expanduser()
+    if target != "-" and path.is_dir():
+        raise UserError(f"output must be a file or -, but {target} is a folder")
+    suffix = output_format or ("txt" if target == "-" else path.suffix.lstrip("."))
     if suffix not in OUTPUT_FORMATS:
-        key = "format" if output_format else "the suffix of output"
+        if output_format:
+            raise UserError(
+                f"format must be a format that can be written, but is {suffix!r}",
+                nearest(suffix, OUTPUT_FORMATS),
+            )
         raise UserError(
-            f"{key} must be one of {', '.join(OUTPUT_FORMATS)}, but is {suffix!r}",
-            nearest(suffix, OUTPUT_FORMATS) if output_format else "or add format=jsonl",
+            f"output={target} has a name that does not tell its format",
+            f"add format={'|'.join(OUTPUT_FORMATS)}",
         )
     if target == "-":
-        yield _writer(sys.stdout, suffix)
+        with _writing(sys.stdout, suffix) as write:
+            yield write
         sys.stdout.flush()
         return
-    path = Path(target)
     if read != "-" and path.exists() and path.resolve() == Path(read).resolve():
         raise UserError(f"output={target} must be another file than the input")
     if path.exists() and not overwrite:
         raise UserError(f"output={target} exists", "give another name, or overwrite=true")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "w") as file:
-        yield _writer(file, suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise writing_error(path, error, elsewhere="output=FILE") from error
+    with replacing(path, "w", elsewhere="output=FILE") as file, _writing(file, suffix) as write:
+        yield write
 
 
-def _writer(file: IO[str], suffix: str) -> Write:
+@contextlib.contextmanager
+def _writing(file: IO[str], suffix: str) -> Iterator[Write]:
     if suffix == "jsonl":
-        return lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
-    if suffix == "txt":
-        return lambda row: print(" ".join(str(row["prediction"]).splitlines()), file=file)
-    table: list[csv.DictWriter[str]] = []
+        yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
+    elif suffix == "txt":
+        yield lambda row: print(" ".join(str(row["prediction"]).splitlines()), file=file)
+    else:
+        table = _Table(file)
+        yield table.write
+        table.close()
 
-    def write(row: dict[str, Any]) -> None:
+
+class _Table:
+    """A csv file with the columns of the first prediction that is not empty.
+
+    Empty ones before it are counted, and written as soon as the columns are known.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.waiting = 0
+        self.rows: csv.DictWriter[str] | None = None
+
+    def write(self, row: dict[str, Any]) -> None:
         flat = _flat(row)
-        if not table:
-            table.append(csv.DictWriter(file, list(flat), extrasaction="ignore"))
-            table[0].writeheader()
-        table[0].writerow(flat)
+        if self.rows is None:
+            if flat == {"prediction": ""}:
+                self.waiting += 1
+                return
+            self._begin(list(flat))
+        assert self.rows is not None
+        self.rows.writerow(flat)
 
-    return write
+    def close(self) -> None:
+        if self.rows is None and self.waiting:
+            self._begin(["prediction"])
+
+    def _begin(self, columns: list[str]) -> None:
+        self.rows = csv.DictWriter(self.file, columns, extrasaction="ignore", lineterminator="\n")
+        self.rows.writeheader()
+        for _ in range(self.waiting):
+            self.rows.writerow({"prediction": ""})
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -112,6 +112,7 @@ RANGES: dict[str, Range] = {
 
 # A whole number counts batches, a fraction is a share of the epoch.
 BATCHES = ("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches")
+NONE_WITH_0 = ("trainer.limit_val_batches", "trainer.limit_test_batches")
 
 
 def range_faults(frozen: dict[str, Any]) -> Iterator[UserError]:
@@ -123,6 +124,8 @@ def range_faults(frozen: dict[str, Any]) -> Iterator[UserError]:
     for key in (*BATCHES, "trainer.val_check_interval"):
         for value in _values(frozen, key):
             share = isinstance(value, float)
+            if value == 0 and key in NONE_WITH_0:
+                continue
             if value is None or isinstance(value, (str, bool)):
                 continue
             if not (0 < value <= 1 if share else value >= 1):

@@ -22,6 +22,7 @@ def main(run_dir: str) -> int:
         config,
         tokenizer_dir=record.run_dir / TOKENIZER,
         labels=record.fields["data"].get("labels"),
+        warm_start=False,  # rank 0 hands its weights to all
     )
     trainer = build_trainer(config, record.run_dir)
     resumed = bool(record.fields.get("sessions"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from heed.commands.amend import set_value
+from heed.commands.amend import read_override, set_value
+from heed.commands.compose import MAY_BE_LEFT_OUT
 from heed.commands.run_paths import latest_run
 from heed.errors import UserError
 
 # What may differ when a run goes on: how long, where and how it is shown; nothing that was learned.
 CHANGEABLE = ("trainer.", "logger.", "callbacks.")
+_NOT_OF_THE_RUN = ("resume", "paths.output_dir")
 
 
 def resume_folder(overrides: list[str]) -> Path | None:
@@ -19,9 +22,9 @@ def resume_folder(overrides: list[str]) -> Path | None:
     if not values or values[-1] in ("", "null"):
         return None
     if values[-1] != "latest":
-        return Path(values[-1])
+        return Path(os.path.expanduser(values[-1]))
     roots = [w.partition("=")[2] for w in overrides if w.startswith("paths.output_dir=")]
-    return latest_run(roots[-1] if roots else "outputs")
+    return latest_run(os.path.expanduser(roots[-1]) if roots else "outputs")
 
 
 def resumed_config(
@@ -29,17 +32,38 @@ def resumed_config(
 ) -> tuple[dict[str, Any], list[str]]:
     """A run's config with the changes that are allowed when it goes on, and those changes.
 
+    Words that say what the config says already change nothing and are welcome, so that the command
+    that began a run can be repeated with `resume=` added.
+
     Raises:
         UserError: If another key is to be changed, or there is no such key.
     """
-    changes = [
-        word for word in overrides if not word.startswith(("resume=", "paths.output_dir="))
-    ]
-    for word in changes:
+    changes = []
+    for word in overrides:
+        key = word.partition("=")[0]
+        if key in _NOT_OF_THE_RUN or _says_the_same(config, word):
+            continue
         if not word.startswith(CHANGEABLE):
             raise UserError(
-                f"a run goes on with its own config, in which {word!r} cannot be changed",
+                f"a run goes on with its own config, in which {key} cannot be changed, "
+                f"but here is {word}",
                 "only trainer.*, logger.* and callbacks.* can; for anything else start a new run",
             )
         set_value(config, word)
+        changes.append(word)
     return config, changes
+
+
+def _says_the_same(config: dict[str, Any], word: str) -> bool:
+    key, value = read_override(word)
+    choices = config.get("choices", {})
+    if key in choices:
+        return bool(choices[key] == value or choices[key] == [value])
+    if value is None and key in MAY_BE_LEFT_OUT:
+        return True
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return bool(node == value)

@@ -24,7 +24,7 @@ Config = dict[str, Any]
 Rule = Callable[[Config, list[Path]], Iterable[UserError]]
 
 REQUIRED = ("task", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer")
-OWN_KEYS = ("choices",)  # written by freezing
+OWN_KEYS = ("choices", "links")  # written by freezing
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,16 @@ def latest_run(root: str | Path) -> Path:
     Raises:
         UserError: If there is none.
     """
-    folders = find_run_folders(root)
-    if not folders:
-        raise UserError(f"resume=latest needs a run under {root}, but there is none", "heed train")
-    return max(folders, key=lambda folder: RunRecord.open(folder).fields.get("started") or "")
+    begun: list[tuple[str, Path]] = []
+    for folder in find_run_folders(root):
+        with contextlib.suppress(UserError):  # a broken record of another run is not our matter
+            begun.append((RunRecord.open(folder).fields.get("started") or "", folder))
+    if not begun:
+        raise UserError(
+            f"resume=latest needs a run under {root}, but there is none",
+            "give resume=RUN_FOLDER, or paths.output_dir=FOLDER if the runs are elsewhere",
+        )
+    return max(begun, key=lambda one: one[0])[1]
 
 
 def find_checkpoint(record: RunRecord, which: str) -> Path:
@@ -62,10 +69,9 @@ def find_checkpoint(record: RunRecord, which: str) -> Path:
         return found
     others = sorted(path.name for path in folder.glob("*.ckpt")) if folder.is_dir() else []
     if not others:
+        status = record.fields["status"]
         raise UserError(
-            f"{record.run_dir} has no checkpoint (its run ended as {record.fields['status']!r})",
-            "train it again, or give another run=DIR",
+            f"{record.run_dir} has no checkpoint (its run ended as {status!r})",
+            "train it again, or give another run",
         )
-    raise UserError(
-        f"checkpoint={which} is not in {folder}", "there is " + ", ".join(others)
-    )
+    raise UserError(f"checkpoint={which} is not in {folder}", "there is " + ", ".join(others))

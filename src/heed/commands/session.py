@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, TOKENIZER, find_checkpoint
-from heed.commands.summary import closing_summary, opening_summary
+from heed.commands.summary import closing_summary, opening_summary, shown_path
+from heed.errors import UserError
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -46,7 +50,7 @@ def run_session(
     from heed.training.callbacks.interrupt import Stopped
 
     ranks = Ranks(config, record.run_dir)
-    with record.running(), ranks:
+    with record.running(), _ending_on_sigterm(), ranks:
         try:
             with record.phase("preparation"):
                 parts = prepare(config, record, resumed=resumed)
@@ -67,7 +71,10 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
     tokenizer_dir = record.run_dir / TOKENIZER
     labels = record.fields["data"].get("labels")
     parts = assemble(
-        config, tokenizer_dir=tokenizer_dir if resumed else None, labels=labels if resumed else None
+        config,
+        tokenizer_dir=tokenizer_dir if resumed else None,
+        labels=labels if resumed else None,
+        warm_start=not resumed,
     )
     parts.datamodule.prepare_data()
     if not resumed:
@@ -91,20 +98,25 @@ def train_and_test(
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
     with _finishing(trainer), _handling_signals(trainer):
-        with record.phase("training"):
+        before = record.fields.get("steps") if resumed else None
+        with record.phase("training"), _recording(trainer, record):
             trainer.fit(
                 parts.task,
                 datamodule=parts.datamodule,
                 ckpt_path=os.fspath(checkpoint) if checkpoint else None,
                 weights_only=True,
             )
-        score = _record_training(trainer, record)
+        if trainer.is_global_zero and trainer.global_step == before:
+            print(
+                f"There was nothing left to train after step {before:,}; "
+                "for more give trainer.max_steps=N or trainer.max_epochs=N."
+            )
         with record.phase("test"):
             test(trainer, parts, record)
         _record_signatures(parts, record)
     if trainer.is_global_zero:
-        closing_summary(record)
-    return score
+        closing_summary(record, parts)
+    return best_score(trainer)
 
 
 def build_trainer(config: dict[str, Any], run_dir: Path) -> pl.Trainer:
@@ -157,33 +169,73 @@ def stage_metrics(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
     }
 
 
-def _record_training(trainer: pl.Trainer, record: RunRecord) -> float | None:
+def best_score(trainer: pl.Trainer) -> float | None:
+    """The best validation score of a training; None without one."""
+    from heed.training.callbacks.checkpoint import BestCheckpoint
+
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
+            return float(callback.best_model_score)
+    return None
+
+
+@contextlib.contextmanager
+def _recording(trainer: pl.Trainer, record: RunRecord) -> Iterator[None]:
+    """Record what the training in the block came to, whether it ends well, fails or is stopped."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(UserError, OSError):  # a full disk must not hide the error
+            _record_training(trainer, record)
+        raise
+    _record_training(trainer, record)
+
+
+def _record_training(trainer: pl.Trainer, record: RunRecord) -> None:
     from heed.training.callbacks.checkpoint import BestCheckpoint, best_checkpoint
     from heed.training.callbacks.throughput import Throughput
 
-    score: float | None = None
-    metrics: dict[str, float] = {}
+    if not trainer.is_global_zero or trainer.global_step == 0:
+        return  # nothing was trained, or what a checkpoint holds was not even read
+    metrics = stage_metrics(trainer, "train/loss")
     throughput: dict[str, float] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
-            score = float(callback.best_model_score)
-            metrics[callback.monitor or "val/score"] = score
+        if isinstance(callback, BestCheckpoint):
+            metrics |= callback.best_scores
         if isinstance(callback, Throughput):
             throughput = callback.summary()
-    if trainer.is_global_zero:
-        record.update(
-            metrics=metrics,
-            throughput=throughput,
-            steps=trainer.global_step,
-            epochs=trainer.current_epoch,
-            best_checkpoint=best_checkpoint(trainer),
-        )
-    return score
+    record.update(
+        metrics=metrics,
+        throughput=throughput,
+        steps=trainer.global_step,
+        epochs=trainer.current_epoch,
+        best_checkpoint=best_checkpoint(trainer),
+        signatures=getattr(trainer.lightning_module, "signatures", {}),
+    )
 
 
 def _record_signatures(parts: Parts, record: RunRecord) -> None:
     if parts.task.signatures:
         record.update(signatures=parts.task.signatures)
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM before or after the training ends the run in order too, so that it is recorded."""
+    from heed.training.callbacks.interrupt import Stopped
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: Any) -> None:
+        raise Stopped(signum, saved=False)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _handling_signals(trainer: pl.Trainer) -> Any:
@@ -210,5 +262,5 @@ def _finishing(trainer: pl.Trainer) -> Iterator[None]:
 
 def _how_to_go_on(run_dir: Path, *, saved: bool) -> str:
     if saved or (run_dir / CHECKPOINTS / "last.ckpt").is_file():
-        return f"Stopped. Go on with:  heed train resume={run_dir}"
-    return f"Stopped before there was a checkpoint; {run_dir} can be deleted."
+        return f"Stopped. Go on with:  heed train resume={shlex.quote(shown_path(run_dir))}"
+    return f"Stopped before there was a checkpoint; {shown_path(run_dir)} can be deleted."

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+import json
+import os
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from heed.commands.run_paths import CHECKPOINTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +33,7 @@ def opening_summary(config: dict[str, Any], parts: Parts, record: RunRecord) -> 
         chosen = config.get("choices", {}).get(group)
         if chosen is not None:
             tree.add(f"{group} = [cyan]{_words(chosen)}[/cyan]{_key_values(config, group)}")
-    console.print(tree)
+    console.print(tree, soft_wrap=True)
     data = record.fields["data"]
     for split in ("train", "validation"):
         facts = data.get(split)
@@ -40,16 +45,16 @@ def opening_summary(config: dict[str, Any], parts: Parts, record: RunRecord) -> 
         table.add_row(name, f"{count:,}")
     table.add_row("[bold]all[/bold]", f"[bold]{record.fields['parameters']:,}[/bold]")
     console.print(table)
-    console.print(f"run folder  {record.run_dir}\n")
+    console.print(f"run folder  {shown_path(record.run_dir)}\n", soft_wrap=True)
 
 
-def closing_summary(record: RunRecord) -> None:
+def closing_summary(record: RunRecord, parts: Parts) -> None:
     """Print the scores, where everything is, and what to type next."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     fields = record.fields
-    run = record.run_dir
+    run = shown_path(record.run_dir)
     seconds = sum(fields["phases"].values())
     took = datetime.timedelta(seconds=round(seconds))
     speed = fields.get("throughput", {}).get("tokens_per_second")
@@ -57,23 +62,59 @@ def closing_summary(record: RunRecord) -> None:
         f"\n[bold green]Done[/bold green] in {took}"
         + (f", {speed:,.0f} tokens a second in training" if speed else "")
     )
-    for stage, title in (("val/", "best validation"), ("test/", "test")):
+    for stage, title in (("train/", "training"), ("val/", "best validation"), ("test/", "test")):
         scores = {k: v for k, v in fields["metrics"].items() if k.startswith(stage)}
         if scores:
             console.print(f"  {title:<16}{score_line(scores, stage)}")
     for name, signature in fields.get("signatures", {}).items():
         console.print(f"  [dim]{name} signature  {signature}[/dim]")
-    console.print(f"  {'run folder':<16}{run}")
-    console.print("\nNext:")
-    console.print(f"  heed predict run={run} input=FILE output=-")
-    console.print(f"  heed evaluate run={run} split=validation")
-    if (run / "tensorboard").is_dir():
-        console.print(f"  tensorboard --logdir {run.parent}")
+    console.print(f"  {'run folder':<16}{run}", markup=False)
+    for report in sorted((record.run_dir / "profile").glob("fit-*.txt")):
+        console.print(f"  {'profile':<16}{shown_path(report)}", markup=False)
+    commands = list(next_commands(record, parts))
+    if commands:
+        console.print("\nNext:\n" + "\n".join(f"  {line}" for line in commands), markup=False)
+
+
+def next_commands(record: RunRecord, parts: Parts) -> Iterator[str]:
+    """Commands that work as they stand, in the folder where this process runs."""
+    run = shlex.quote(shown_path(record.run_dir))
+    if any((record.run_dir / CHECKPOINTS).glob("*.ckpt")):
+        example = example_input(parts)
+        if example:
+            yield f"echo {shlex.quote(example)} | heed predict run={run}"
+        else:
+            yield f"heed predict run={run} input=FILE output=FILE"
+        yield f"heed evaluate run={run} split=validation"
+    if (record.run_dir / "tensorboard").is_dir():
+        yield f"tensorboard --logdir {shlex.quote(shown_path(record.run_dir.parent))}"
+
+
+def example_input(parts: Parts, *, most: int = 400) -> str:
+    """A line that the run can predict from, out of its own data; empty where they are too long."""
+    records = parts.datamodule.records("validation")
+    for number in range(min(len(records), 20)):
+        record = records[number]
+        fields = [name for name in ("source", "text", "question", "context") if record.get(name)]
+        texts = {name: record[name] for name in fields}
+        alone = len(texts) == 1 and "\n" not in next(iter(texts.values()))
+        line = next(iter(texts.values())) if alone else json.dumps(texts, ensure_ascii=False)
+        if len(line) <= most:
+            return line
+    return ""
+
+
+def print_config(config: dict[str, Any]) -> None:
+    """Print a config as YAML."""
+    import yaml
+
+    print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
 
 
 def score_line(scores: dict[str, Any], stage: str) -> str:
     """Scores of one stage on one line, the loss last."""
-    ordered = sorted(scores.items(), key=lambda item: item[0].endswith(("/loss", "/perplexity")))
+    shown = {k: v for k, v in scores.items() if not k.endswith(("learning_rate", "gradient_norm"))}
+    ordered = sorted(shown.items(), key=lambda item: item[0].endswith(("/loss", "/perplexity")))
     return "  ".join(f"{name.removeprefix(stage)} {_number(value)}" for name, value in ordered)
 
 
@@ -121,7 +162,7 @@ def _data_line(facts: dict[str, Any]) -> str:
 
 
 def _words(chosen: Any) -> str:
-    return ", ".join(map(str, chosen)) if isinstance(chosen, list) else str(chosen)
+    return (", ".join(map(str, chosen)) or "none") if isinstance(chosen, list) else str(chosen)
 
 
 def _number(value: Any) -> str:
@@ -130,5 +171,5 @@ def _number(value: Any) -> str:
 
 def shown_path(path: Path) -> str:
     """A path as short as it can be typed from here."""
-    absolute = path.resolve()
-    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)

@@ -11,8 +11,10 @@ from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.compose import launch
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
-from heed.commands.run_paths import CONFIG, OVERRIDES, open_run
-from heed.errors import EXIT_DONE
+from heed.commands.run_paths import CONFIG, OVERRIDES, find_checkpoint, open_run
+from heed.commands.summary import print_config
+from heed.commands.trained import check_amended
+from heed.errors import EXIT_DONE, UserError
 from heed.tracking.config_file import save_config
 from heed.tracking.record import RunRecord
 
@@ -35,9 +37,7 @@ def main(argv: list[str]) -> int:
     folder = resume_folder(arguments.overrides)
     if folder is not None:
         return resume(folder, arguments)
-    return launch(
-        "train", arguments, start, lambda config: validate(config, arguments.config_dir)
-    )
+    return launch("train", arguments, start, lambda config: validate(config, arguments.config_dir))
 
 
 def start(config: dict[str, Any], overrides: list[str]) -> float | None:
@@ -58,10 +58,20 @@ def start(config: dict[str, Any], overrides: list[str]) -> float | None:
 
 
 def resume(folder: Path, arguments: Arguments) -> int:
-    """Go on with a run in its own folder, by its own config."""
+    """Go on with a run in its own folder, by its own config.
+
+    Raises:
+        UserError: If there is no such run or it has no checkpoint, or a change is not allowed.
+    """
+    if arguments.multirun:
+        raise UserError("resume= goes on with one run, and has no -m", "call it for each run")
     record, config = open_run(folder)
     config, changes = resumed_config(config, arguments.overrides)
-    validate(config, arguments.config_dir)
+    if arguments.show:
+        print_config(config)
+        return EXIT_DONE
+    check_amended(config, arguments.config_dir)
+    find_checkpoint(record, "last")
     record.begin_session(overrides=changes)
     if changes:
         save_config(config, folder / CONFIG)

@@ -1,31 +1,94 @@
-"""A run's parts with the weights of one of its checkpoints."""
+"""A trained run as `heed evaluate` and `heed predict` use it: config amended, weights loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heed.commands.run_paths import TOKENIZER, find_checkpoint
-from heed.errors import UserError
+from heed.commands.amend import amend
+from heed.commands.arguments import Arguments
+from heed.commands.compose import compose
+from heed.commands.rules import validate
+from heed.commands.run_paths import TOKENIZER, find_checkpoint, open_run
+from heed.errors import UserError, UserErrors, raise_together
 
 if TYPE_CHECKING:
     from heed.commands.assemble import Parts
     from heed.tracking.record import RunRecord
 
-
-def split_overrides(overrides: list[str], own: set[str]) -> tuple[list[str], list[str]]:
-    """The words that a verb takes itself, and those that amend the run's config."""
-    mine = [word for word in overrides if word.partition("=")[0].lstrip("+") in own]
-    return mine, [word for word in overrides if word not in mine]
+# What a trained run no longer needs: its tokenizers and weights are in its folder.
+LEARNED = ("tokenizer.", "model.init_from")
 
 
-def load_parts(record: RunRecord, config: dict[str, Any], which: str) -> tuple[Parts, Path]:
+class Request(NamedTuple):
+    """What somebody asks of a trained run.
+
+    Attributes:
+        asked: The verb's own keys (`run`, `checkpoint`, ...).
+        record: The run's record.
+        config: Its frozen config with the changes.
+        changes: The words that made them.
+    """
+
+    asked: dict[str, Any]
+    record: RunRecord
+    config: dict[str, Any]
+    changes: list[str]
+
+
+def read_request(verb: str, arguments: Arguments) -> Request:
+    """Find the run that a verb is asked to work on, and amend its config.
+
+    Words whose key stands in the verb's own config are the verb's; all others amend the run's.
+
+    Args:
+        verb: "evaluate" or "predict", whose config has the verb's own keys.
+        arguments: The words after the verb.
+
+    Raises:
+        UserError: If there is no such run or key.
+    """
+    if arguments.multirun:
+        raise UserError(f"heed {verb} works on one run at a time, and has no -m", "repeat it")
+    own = compose(verb, ["run=none"]).keys()
+    mine = [word for word in arguments.overrides if word.partition("=")[0].lstrip("+") in own]
+    changes = [word for word in arguments.overrides if word not in mine]
+    asked = compose(verb, mine, arguments.config_dir)
+    asked["run"] = str(asked["run"])
+    record, config = open_run(asked["run"])
+    return Request(asked, record, amend(config, changes, arguments.config_dir, own=own), changes)
+
+
+def check_amended(
+    config: dict[str, Any], config_dir: Path | None, *, unused: tuple[str, ...] = LEARNED
+) -> None:
+    """Validate an amended config, but for keys that will not be used.
+
+    Args:
+        config: The config.
+        config_dir: The user's own folder of configs.
+        unused: Beginnings of keys whose mistakes do no harm.
+
+    Raises:
+        UserError: With every mistake that matters.
+    """
+    try:
+        validate(config, config_dir)
+    except UserError as error:
+        found = error.errors if isinstance(error, UserErrors) else [error]
+        raise_together([one for one in found if not one.problem.startswith(unused)])
+
+
+def load_parts(
+    record: RunRecord, config: dict[str, Any], which: str, *, reads_data: bool = True
+) -> tuple[Parts, Path]:
     """Corpus, tokenizer and task of a run, with a checkpoint's weights, ready to evaluate.
 
     Args:
         record: The run's record.
         config: Its frozen config, amended or not.
         which: "best", "last" or a file.
+        reads_data: Whether the data set is wanted.
 
     Raises:
         UserError: If the checkpoint is missing, broken or of another model.
@@ -38,8 +101,13 @@ def load_parts(record: RunRecord, config: dict[str, Any], which: str) -> tuple[P
     if weights is None:
         raise UserError(f"{checkpoint} holds no weights (state_dict)", "give another checkpoint=")
     labels = record.fields["data"].get("labels")
-    without_start = {**config, "model": {**config["model"], "init_from": None}}
-    parts = assemble(without_start, tokenizer_dir=record.run_dir / TOKENIZER, labels=labels)
+    parts = assemble(
+        config,
+        tokenizer_dir=record.run_dir / TOKENIZER,
+        labels=labels,
+        warm_start=False,
+        reads_data=reads_data,
+    )
     try:
         parts.task.load_state_dict(weights)
     except RuntimeError as error:
@@ -50,3 +118,14 @@ def load_parts(record: RunRecord, config: dict[str, Any], which: str) -> tuple[P
         ) from error
     parts.task.eval()
     return parts, checkpoint
+
+
+def accelerator_here(accelerator: str) -> str:
+    """The accelerator that a run was trained on, or the CPU where this machine has none such."""
+    import torch
+
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        return "cpu"
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        return "cpu"
+    return accelerator
