@@ -148,7 +148,9 @@ def test_keys_that_are_named_exist() -> None:
                 if key.split(".")[0] in GROUPS:
                     named.add(key)
     assert "data.max_tokens" in named
-    assert not sorted(key for key in named - known if not key.startswith("data.columns.") and key not in FILES)
+    assert not sorted(
+        key for key in named - known if not key.startswith("data.columns.") and key not in FILES
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
