@@ -142,7 +142,9 @@ def test_the_environment_comes_first(monkeypatch, server, name, value, mode):
     assert choose_mode("online") == mode
 
 
-@pytest.mark.parametrize("url", [refusing_address(), "http://no-such-host.invalid"])
+@pytest.mark.parametrize(
+    "url", [refusing_address(), "http://no-such-host.invalid"], ids=["refused", "unknown"]
+)
 def test_a_server_that_does_not_answer_costs_little(monkeypatch, url):
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", url)
