@@ -47,7 +47,8 @@ def test_one_step_trains_validates_and_tests(
 def test_one_batch_is_learned_by_heart(
     task: list[str], debug: Callable[..., Any], record: Callable[..., dict[str, Any]]
 ) -> None:
-    words = ["model.d_model=64", "model.d_feed_forward=128", "data.max_tokens=400"]
+    words = ["model.d_model=64", "model.d_feed_forward=128", "data.max_tokens=300"]
+    words += ["trainer.max_steps=120"]
     run, answer = debug(*task, "debug=overfit", *words, "optimizer.lr=0.01")
     curve = losses(run)
     chance = math.log(2) if "sentiment" in task[0] else math.log(300)

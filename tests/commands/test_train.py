@@ -72,6 +72,7 @@ def test_validation_scores_are_those_of_the_best_checkpoint(
     record: Callable[..., dict[str, Any]],
 ) -> None:
     words = ["task.monitor=val/loss", "task.mode=min", "trainer.val_check_interval=1"]
+    words += ["callbacks.checkpoint.save_top_k=-1"]  # so that worse ones are saved after the best
     answer = heed("train", "task=sentiment", *tiny, *words, f"paths.output_dir={tmp_path}")
     assert answer.code == 0, answer.err
     fields = record(only_run(tmp_path))
