@@ -21,6 +21,7 @@ def values_of(name: str) -> dict[str, Any]:
     values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     assert values.pop("_target_") == "heed.backbone.transformer.Transformer"
     assert values.pop("init_from") is None
+    assert 0 < values.pop("learning_rate") < 1
     return {**values, "shape": "encoder_decoder", "vocabulary_size": 37000}
 
 

@@ -40,7 +40,7 @@ def test_a_right_config_is_reported(
     shown = capsys.readouterr().out
     for line in ("task        sentiment", "model       small", "data        builtin"):
         assert line in shown
-    assert re.search(r"epoch       20,000 rows, about \d+ steps", shown)
+    assert re.search(r"epoch       12,000 rows, about \d+ steps", shown)
     assert re.search(r"training    about 100 steps, ", shown)
     assert "memory      about" in shown
     assert shown.endswith("  heed train task=sentiment model=small trainer.max_steps=100\n")

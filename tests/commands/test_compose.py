@@ -142,8 +142,9 @@ def test_the_shipped_configs_are_found() -> None:
         ("lr=0.1", "lr is not a key of the config; did you mean 'optimizer.lr'?"),
         ("max_steps=9", "max_steps is not a key of the config; did you mean 'trainer.max_steps'?"),
         (
-            "optimizer.lr.x=3",
-            "optimizer.lr.x is not a key of the config: optimizer.lr is a value (0.001), "
+            "scheduler.warmup_steps.x=3",
+            "scheduler.warmup_steps.x is not a key of the config: scheduler.warmup_steps is a "
+            "value (200), "
             "and has no keys",
         ),
         ("~seedx", "seedx is not a key of the config; did you mean 'seed'?"),
