@@ -16,6 +16,7 @@ from typing import Any
 
 LOGS = "logs"
 GRACE_SECONDS = 30.0
+FAILURE_SECONDS = 5.0  # until processes whose first one failed notice that it has gone
 
 
 class Ranks:
@@ -65,18 +66,38 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for child in self.children:
-            if kind is not None:
-                child.terminate()
-            try:
-                child.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        failed = kind is not None and issubclass(kind, Exception)
+        patience = GRACE_SECONDS if kind is None else FAILURE_SECONDS if failed else 0.0
+        for rank, child in enumerate(self.children, start=1):
+            code = _ended(child, patience)
+            if code != 0 and (failed or kind is None):
+                log = self.run_dir / LOGS / f"rank-{rank}.log"
+                print(
+                    f"process {rank} ended with exit code {code}; its log: {log}", file=sys.stderr
+                )
         if self.children:
+            _leave_process_group()
             for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK"):
                 os.environ.pop(name, None)
             self.children = []
+
+
+def _ended(child: subprocess.Popen[bytes], patience: float) -> int:
+    """The exit code of a process that has so many seconds to end before it is made to."""
+    for seconds, stop in ((patience, child.terminate), (GRACE_SECONDS, child.kill)):
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            stop()
+    return child.wait()
+
+
+def _leave_process_group() -> None:
+    """Let the next run of this process, as in a sweep, find processes of its own."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def processes(trainer: dict[str, Any]) -> int:
