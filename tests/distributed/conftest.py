@@ -40,7 +40,7 @@ SMALL = (
     "logger=csv",
 )
 TWO_PROCESSES = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-TASKS = {
+OVERRIDES = {
     "translation": ("task=translation",),
     "qa": ("task=qa", "task.preparation.max_length=61", "task.preparation.stride=17",
            "task.preparation.max_question_length=23"),
@@ -88,11 +88,11 @@ def command():
 
 @pytest.fixture(scope="session")
 def words(root: Path):
-    """`words("qa", "two")`: the overrides of a run, its folders in a place of its own."""
+    """`words("qa", "two")`: the overrides of a run of two, its folders in a place of its own."""
 
     def make(task: str, place: str) -> list[str]:
         paths = [f"paths.output_dir={root / place}", f"paths.cache_dir={root / 'cache'}"]
-        return [*SMALL, *TASKS[task], *paths, f"name={task}"]
+        return [*SMALL, *TWO_PROCESSES, *OVERRIDES[task], *paths, f"name={task}"]
 
     return make
 
@@ -104,7 +104,7 @@ def two_processes(root, command, words):
 
     def train(task: str) -> Run:
         if task not in known:
-            done = command("train", *words(task, "two"), *TWO_PROCESSES)
+            done = command("train", *words(task, "two"))
             assert done.returncode == 0, done.stdout + done.stderr + logs(root / "two")
             (folder,) = (path.parent for path in (root / "two" / task).rglob("run.json"))
             known[task] = Run(folder, done.stdout + done.stderr)
@@ -120,7 +120,10 @@ def one_process(root, words):
 
     def train(task: str) -> Run:
         if task not in known:
-            assert main(["train", *words(task, "one"), "trainer=cpu"]) == 0
+            assert (
+                main(["train", *words(task, "one"), "trainer.strategy=auto", "trainer.devices=1"])
+                == 0
+            )
             (folder,) = (path.parent for path in (root / "one" / task).rglob("run.json"))
             known[task] = Run(folder, "")
         return known[task]
