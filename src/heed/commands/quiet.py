@@ -28,5 +28,6 @@ def quiet_libraries() -> None:
         ".*overfit_batches.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*mixed precision is recommended.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # scores are summed before
     ):
         warnings.filterwarnings("ignore", message=message)
