@@ -1,6 +1,7 @@
 # make train    set up if need be, then train (ARGS="task=sentiment model=small" overrides the config)
 # make test     set up if need be, then run the quick tests
 # make check    lint, types, quick tests, learning runs and the notebook: what CI runs
+# make faults   kill, truncate, fill and starve runs for about an hour, and count what was lost
 # make setup    only make the environment
 
 PYTHON ?= python3
@@ -13,16 +14,19 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: train test learn lint notebook check setup clean
+.PHONY: train test learn faults lint notebook check setup clean
 
 train: $(INSTALLED)
 	@$(BIN)/heed train $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadfile -m "not learning and not notebook"
+	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadfile -m "not learning and not notebook and not faults"
 
 learn: $(INSTALLED)
 	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/python -m pytest $(TESTS) -m learning
+
+faults: $(INSTALLED)
+	$(BIN)/python -m pytest $(TESTS)/faults -m faults -s
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check src tests benchmarks
