@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
-from heed.commands.compose import compose, config_dir, launch, leaves, show
+from heed.commands.compose import compose, config_dir, leaves, show
+from heed.commands.launch import launch
 from heed.errors import UserError
 
 Frozen = Callable[..., dict[str, Any]]

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
-from heed.commands.compose import launch
+from heed.commands.launch import launch
 from heed.commands.rules import validate
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from heed.commands.fit import fit
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import TOKENIZER, find_checkpoint, open_run
 
@@ -27,12 +28,7 @@ def main(run_dir: str) -> int:
     trainer = build_trainer(config, record.run_dir)
     resumed = bool(record.fields.get("sessions"))
     checkpoint = find_checkpoint(record, "last") if resumed else None
-    trainer.fit(
-        parts.task,
-        datamodule=parts.datamodule,
-        ckpt_path=str(checkpoint) if checkpoint else None,
-        weights_only=True,
-    )
+    fit(trainer, parts, checkpoint)
     test(trainer, parts, record)
     return 0
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heed.commands.fit import fit
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, TOKENIZER, find_checkpoint
 from heed.commands.summary import closing_summary, opening_summary, shown_path
@@ -100,12 +101,7 @@ def train_and_test(
     with _finishing(trainer), _handling_signals(trainer):
         before = record.fields.get("steps") if resumed else None
         with record.phase("training"), _recording(trainer, record):
-            trainer.fit(
-                parts.task,
-                datamodule=parts.datamodule,
-                ckpt_path=os.fspath(checkpoint) if checkpoint else None,
-                weights_only=True,
-            )
+            fit(trainer, parts, checkpoint)
         if trainer.is_global_zero and trainer.global_step == before:
             print(
                 f"There was nothing left to train after step {before:,}; "

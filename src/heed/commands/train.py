@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
-from heed.commands.compose import launch
+from heed.commands.launch import launch
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
 from heed.commands.run_paths import CONFIG, OVERRIDES, find_checkpoint, open_run

@@ -1,0 +1,40 @@
+"""What the words after a verb ask for: the config shown, one job, or a job for every point."""
+
+from __future__ import annotations
+
+from heed.commands.arguments import Arguments
+from heed.commands.compose import Check, Job, compose, show
+from heed.commands.run_folder import claim_run_folder
+from heed.commands.sweep import sweep, visit
+from heed.errors import EXIT_DONE
+
+
+def launch(
+    config_name: str, arguments: Arguments, job: Job, check: Check, *, new_runs: bool = True
+) -> int:
+    """Do what the words after a verb ask for: show the config, run once, or sweep.
+
+    Args:
+        config_name: The primary config.
+        arguments: The words.
+        job: Called with the frozen config (its `paths.run_dir` a new, empty folder) and the
+            overrides it was composed from, in this process.
+        check: Called with each frozen config before any job starts; raises `UserError`.
+        new_runs: Whether each job is a new run with a folder of its own.
+
+    Returns:
+        The exit code.
+    """
+    overrides, user = arguments.overrides, arguments.config_dir
+    if arguments.show is not None:
+        print(show(config_name, overrides, user, arguments.show), end="")
+        return EXIT_DONE
+    if arguments.multirun:
+        every_point = sweep if new_runs else visit
+        return every_point(config_name, overrides, job, check=check, config_dir=user)
+    frozen = compose(config_name, overrides, user)
+    check(frozen)
+    if new_runs:
+        claim_run_folder(frozen)
+    job(frozen, overrides)
+    return EXIT_DONE
