@@ -13,11 +13,16 @@ from heed.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextlib.contextmanager
 def replacing(
-    path: Path, mode: str = "wb", *, elsewhere: str = "paths.output_dir=FOLDER"
+    path: Path,
+    mode: str = "wb",
+    *,
+    elsewhere: str = "paths.output_dir=FOLDER",
+    previous: Path | None = None,
 ) -> Iterator[IO[Any]]:
     """Open a file for writing that takes the place of `path` once it is whole and on disk.
 
@@ -27,6 +32,7 @@ def replacing(
         path: The file; its folder must exist.
         mode: "wb", or "w" for UTF-8 text.
         elsewhere: What to type to have the file in another place.
+        previous: A name for what was at `path` before; None lets go of it.
 
     Raises:
         UserError: If the disk is full or may not be written to.
@@ -37,6 +43,8 @@ def replacing(
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None:
+            keep_as(path, previous)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
@@ -44,6 +52,34 @@ def replacing(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def keep_as(path: Path, name: Path) -> None:
+    """Give the file at `path`, if there is one, a second name, in place of what had that name.
+
+    It never loses its own name meanwhile, but on a file system without hard links.
+    """
+    link = name.with_name(f".{name.name}.{os.getpid()}.tmp")
+    try:
+        os.link(path, link)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.replace(path, name)
+        return
+    os.replace(link, name)
+    link.unlink(missing_ok=True)  # a rename between two names of one file leaves both
+
+
+def readable_bytes(count: float) -> str:
+    """A size as people read it: "53.1 MB", in steps of 1000."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    units = ("kB", "MB", "GB", "TB")
+    power = next((n for n in range(1, len(units)) if count < 999.5 * 1000**n), len(units))
+    return f"{count / 1000**power:.3g} {units[power - 1]}"
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,30 +1,42 @@
-"""Checkpoint files: written whole or not at all, read without running anything in them."""
+"""Checkpoint files: written whole or not at all, checked and read without running anything."""
 
 from __future__ import annotations
 
 import errno
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from heed.errors import UserError
-from heed.files import replacing, writing_error
+from heed.files import readable_bytes, replacing, writing_error
+from heed.training.checksum import ChecksumWriter, checksum_fault
 
 SUFFIX = ".ckpt"
+# What a checkpoint holds that a training can go on from.
+RESUMABLE = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
 class AtomicCheckpointIO(CheckpointIO):
     """Lightning's reader and writer of checkpoints.
 
     A save goes to a temporary name, to disk, and then takes its name in one step, so that a process
-    killed at any moment leaves the old file or the new one. A load takes tensors and plain values
+    killed at any moment leaves the old file or the new one. The file is an ordinary one of torch's
+    with a checksum in it. A load compares the checksum first, and takes tensors and plain values
     only (`weights_only`), so that a file from a stranger runs nothing.
+
+    Attributes:
+        previous: For a file, the name that it takes when a newer one takes its place; a file that
+            is not there is let go of.
     """
+
+    def __init__(self) -> None:
+        self.previous: dict[Path, Path] = {}
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -32,22 +44,25 @@ class AtomicCheckpointIO(CheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            UserError: If the disk is full or may not be written to.
+            UserError: If the disk is full or may not be written to; no temporary file is left.
         """
         assert storage_options is None, "checkpoints are local files"
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise writing_error(target, error) from error
-        try:
-            with replacing(target) as file:
-                torch.save(checkpoint, file)
+            with replacing(target, previous=self.previous.get(target)) as file:
+                writer = ChecksumWriter(file)
+                torch.save(checkpoint, cast("IO[bytes]", writer))
+                writer.finish()
         except RuntimeError as error:  # torch's zip writer hides the reason of a failed write
             cause = error.__cause__ or error.__context__
             if not isinstance(cause, OSError):
                 cause = OSError(errno.ENOSPC, "the write failed; the disk may be full")
-            raise writing_error(target, cause) from error
+            raise _with_room(writing_error(target, cause), checkpoint, target) from error
+        except OSError as error:
+            raise writing_error(target, error) from error
+        except UserError as error:
+            raise _with_room(error, checkpoint, target) from error
 
     def load_checkpoint(
         self,
@@ -68,7 +83,9 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint file as tensors and plain values.
+    """Read a checkpoint file as tensors and plain values, after a look at its checksum.
+
+    A file without a checksum, from an earlier version or another program, is read as it is.
 
     Raises:
         UserError: If the file is missing or broken; it names the other checkpoints that are there.
@@ -77,7 +94,11 @@ def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") 
     if not target.is_file():
         raise UserError(f"checkpoint {target} does not exist", _others(target))
     try:
-        checkpoint = torch.load(target, map_location=map_location, weights_only=True)
+        with target.open("rb") as file:  # what was checked is what is read
+            fault = checksum_fault(file)
+            if fault is not None:
+                raise _broken(target, fault)
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(target):
             raise UserError(
@@ -85,12 +106,44 @@ def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") 
                 f"but holds something else: {_first_line(error)}",
                 _others(target),
             ) from error
-        raise _broken(target, error) from error
+        raise _broken(target, _first_line(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _broken(target, error) from error
+        raise _broken(target, _first_line(error)) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{target} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     return checkpoint
+
+
+def verify_checkpoint(path: str | os.PathLike[str]) -> str | None:
+    """Why a checkpoint is not to be used; None if it is whole. Nothing in it is run or kept.
+
+    A file with a checksum is compared with it, one without is read.
+    """
+    target = Path(path)
+    try:
+        with target.open("rb") as file:
+            fault = checksum_fault(file)
+    except OSError as error:
+        return error.strerror or _first_line(error)
+    if fault is not None:
+        return fault
+    try:
+        _glance(target)
+    except (UserError, pickle.UnpicklingError, *_UNREADABLE) as error:
+        return _first_line(error)
+    return None
+
+
+def resumable_step(path: str | os.PathLike[str]) -> int | None:
+    """The optimizer step that a whole checkpoint was saved at, if a training can go on from it.
+
+    Returns:
+        None for one with weights only. The tensors are not read.
+    """
+    checkpoint = _glance(Path(path))
+    if not all(key in checkpoint for key in RESUMABLE):
+        return None
+    return int(checkpoint["global_step"])
 
 
 def checkpoints_in(folder: Path | str) -> list[Path]:
@@ -99,11 +152,50 @@ def checkpoints_in(folder: Path | str) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
-def _broken(path: Path, error: Exception) -> UserError:
+def tensor_bytes(value: Any) -> int:
+    """The bytes of all tensors in nested dicts and lists; those that share memory count once."""
+    storages: dict[int, int] = {}
+    _collect_storages(value, storages)
+    return sum(storages.values())
+
+
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
+
+
+def _glance(path: Path) -> dict[str, Any]:
+    """A checkpoint whose tensors stay on disk until they are used."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"it holds a {type(checkpoint).__name__}")
+    return checkpoint
+
+
+def _collect_storages(value: Any, found: dict[int, int]) -> None:
+    if isinstance(value, torch.Tensor):
+        storage = value.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+    elif isinstance(value, dict):
+        for item in value.values():
+            _collect_storages(item, found)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _collect_storages(item, found)
+
+
+def _with_room(error: Exception, checkpoint: dict[str, Any], target: Path) -> Exception:
+    """A failed write with what it needed and what there was, where that is the reason."""
+    if not isinstance(error, UserError):
+        return error
+    needed, free = tensor_bytes(checkpoint), shutil.disk_usage(target.parent).free
+    if needed < free:
+        return error
+    room = f"{readable_bytes(needed)} are needed, {readable_bytes(free)} are free"
+    return UserError(f"{error.problem} ({room})", error.remedy)
+
+
+def _broken(path: Path, reason: str) -> UserError:
     size = path.stat().st_size
-    return UserError(
-        f"checkpoint {path} is broken ({size:,} bytes): {_first_line(error)}", _others(path)
-    )
+    return UserError(f"checkpoint {path} is broken ({size:,} bytes): {reason}", _others(path))
 
 
 def _first_line(error: Exception) -> str:
