@@ -12,11 +12,12 @@ options:
   -m, --multirun     one run for each combination of values: model=tiny,small seed=1,2,3
   --config-dir DIR   look for configs in DIR too, before Heed's own
   --cfg              print the config and stop (--cfg hydra: Hydra's own part)
+  --trust MODULE     let a run folder's config use code of this package (evaluate, predict, resume)
   --traceback        show where an error was raised
   -h, --help         this text"""
 
 _SHOWN = ("job", "hydra", "all")
-_NAMES = ("-m", "--multirun", "--config-dir", "--cfg", "--traceback", "-h", "--help")
+_NAMES = ("-m", "--multirun", "--config-dir", "--cfg", "--trust", "--traceback", "-h", "--help")
 
 
 @dataclass
@@ -28,12 +29,14 @@ class Arguments:
         config_dir: The user's own folder of configs; absolute.
         multirun: Whether commas in values mean one run for each.
         show: The part of the config to print instead of running: "job", "hydra", "all" or None.
+        trust: Modules whose code a run folder's config may name.
     """
 
     overrides: list[str] = field(default_factory=list)
     config_dir: Path | None = None
     multirun: bool = False
     show: str | None = None
+    trust: list[str] = field(default_factory=list)
 
 
 def parse_arguments(argv: list[str], *, usage: str) -> Arguments:
@@ -60,6 +63,8 @@ def parse_arguments(argv: list[str], *, usage: str) -> Arguments:
             arguments.config_dir = _config_dir(word, words)
         elif word == "--cfg" or word.startswith("--cfg="):
             arguments.show = _shown(word, words)
+        elif word == "--trust" or word.startswith("--trust="):
+            arguments.trust += _trust(word, words)
         elif word.startswith("-"):
             raise UserError(f"{word} is not an option", nearest(word, _NAMES))
         else:
@@ -80,6 +85,15 @@ def _config_dir(word: str, rest: list[str]) -> Path:
             + ("is a file" if folder.exists() else "does not exist")
         )
     return folder
+
+
+def _trust(word: str, rest: list[str]) -> list[str]:
+    _, given, value = word.partition("=")
+    if not given and rest:
+        value = rest.pop(0)
+    if not value:
+        raise UserError("--trust needs a module", "write --trust PACKAGE or --trust package.module")
+    return value.split(",")
 
 
 def _shown(word: str, rest: list[str]) -> str:

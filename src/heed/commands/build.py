@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from heed.errors import UserError, nearest
+from heed.tracking.folder import RECORD_NAME
 
 TARGET = "_target_"
 
@@ -60,8 +61,8 @@ def locate(target: str, *, key: str = TARGET) -> Any:
             f"{key} must be the dotted name of a class or function, but is {target!r}",
             "write it as package.module.Name",
         )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # the user's own modules, as with python -m
+    if words[0] != "heed":
+        _find_modules_here()
     for size in range(len(words) - 1, 0, -1):
         name = ".".join(words[:size])
         try:
@@ -99,6 +100,17 @@ def locate(target: str, *, key: str = TARGET) -> Any:
             raise UserError(f"{key} must name a class or function, but {target} is neither")
         return found
     raise AssertionError("the loop above returns or raises")
+
+
+def _find_modules_here() -> None:
+    """Let the user's own modules be found in the working directory, after all that is installed.
+
+    A run folder may be a stranger's, so that a module in it is never found by standing there.
+    """
+    here = Path.cwd()
+    inside_a_run = any((folder / RECORD_NAME).exists() for folder in (here, *here.parents))
+    if not inside_a_run and str(here) not in sys.path:
+        sys.path.append(str(here))
 
 
 def _build_nested(value: Any, key: str) -> Any:

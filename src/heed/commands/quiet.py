@@ -19,6 +19,7 @@ def quiet_libraries() -> None:
     for message in (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
+        ".*The `srun` command is available.*",  # one process on a login node is no mistake
         ".*You are using a CUDA device.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*Trying to infer the `batch_size`.*",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from heed.errors import UserError
+from heed.commands.compose import MAY_BE_EMPTY
+from heed.commands.own_runs import check_files, confine, recall
+from heed.commands.trust import check_targets, check_words, trusted_modules
+from heed.errors import UserError, raise_together
 from heed.tracking.config_file import load_config
 from heed.tracking.folder import find_run_folders
 from heed.tracking.record import RunRecord
@@ -17,17 +21,60 @@ TOKENIZER = "tokenizer"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 
+# The parts of every frozen config; `logger` and `callbacks` may be empty.
+MAPPINGS = (
+    *("paths", "task", "data", "tokenizer", "model"),
+    *("optimizer", "scheduler", "trainer", "choices", "links"),
+)
 
-def open_run(run: str | Path) -> tuple[RunRecord, dict[str, Any]]:
-    """The record and the frozen config of a run.
+
+def open_run(run: str | Path, *, trust: Iterable[str] = ()) -> tuple[RunRecord, dict[str, Any]]:
+    """The record and the frozen config of a run, which may be a stranger's.
+
+    Args:
+        run: The run folder.
+        trust: Modules that its config may name beside Heed's own parts (`--trust`).
 
     Raises:
-        UserError: If the folder is no run's, or a file in it is missing or broken.
+        UserError: If the folder is no run's, a file in it is missing or broken, or its config would
+            run code that nobody has trusted.
     """
     record = RunRecord.open(Path(run))
-    config = load_config(record.run_dir / CONFIG)
+    place = record.run_dir / CONFIG
+    trained_with = recall(record)
+    if trained_with is None:
+        check_files(record.run_dir)
+    config = load_config(place)
+    check_shape(config, place)
+    if trained_with is None:
+        check_words(config, place=place)
+    check_targets(config, [*trusted_modules(trust), *(trained_with or ())], place=place)
+    confine(config, own=trained_with is not None)
     config["paths"]["run_dir"] = str(record.run_dir)  # a run folder may have been moved
     return record, config
+
+
+def check_shape(config: dict[str, Any], place: Path) -> None:
+    """Refuse a config without the parts that `heed train` writes.
+
+    Raises:
+        UserError: For each part that is missing or of another kind.
+    """
+    config.setdefault("links", {})
+    faults = [
+        UserError(
+            f"{key} in {place} must be a mapping, but is {config.get(key)!r}",
+            "restore the file from a copy",
+        )
+        for key in MAPPINGS
+        if not isinstance(config.get(key), dict)
+    ]
+    faults += [
+        UserError(f"{key} in {place} must be a mapping or null, but is {config.get(key)!r}")
+        for key in MAY_BE_EMPTY
+        if not isinstance(config.get(key), (dict, type(None)))
+    ]
+    raise_together(faults)
 
 
 def latest_run(root: str | Path) -> Path:

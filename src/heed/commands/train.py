@@ -9,6 +9,7 @@ import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.launch import launch
+from heed.commands.own_runs import remember
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
 from heed.commands.run_paths import CONFIG, OVERRIDES, find_checkpoint, open_run
@@ -52,6 +53,7 @@ def start(config: dict[str, Any], overrides: list[str]) -> float | None:
         seed=config["seed"],
         overrides=overrides,
     )
+    remember(record, config)
     from heed.commands.session import run_session
 
     return run_session(config, record)
@@ -65,7 +67,7 @@ def resume(folder: Path, arguments: Arguments) -> int:
     """
     if arguments.multirun:
         raise UserError("resume= goes on with one run, and has no -m", "call it for each run")
-    record, config = open_run(folder)
+    record, config = open_run(folder, trust=arguments.trust)
     config, changes = resumed_config(config, arguments.overrides)
     if arguments.show:
         print_config(config)
@@ -73,8 +75,8 @@ def resume(folder: Path, arguments: Arguments) -> int:
     check_amended(config, arguments.config_dir)
     find_checkpoint(record, "last")
     record.begin_session(overrides=changes)
-    if changes:
-        save_config(config, folder / CONFIG)
+    save_config(config, folder / CONFIG)  # as it is gone on with, for other processes and later
+    remember(record, config)
     from heed.commands.session import run_session
 
     run_session(config, record, resumed=True)

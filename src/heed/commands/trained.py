@@ -55,7 +55,7 @@ def read_request(verb: str, arguments: Arguments) -> Request:
     changes = [word for word in arguments.overrides if word not in mine]
     asked = compose(verb, mine, arguments.config_dir)
     asked["run"] = str(asked["run"])
-    record, config = open_run(asked["run"])
+    record, config = open_run(asked["run"], trust=arguments.trust)
     return Request(asked, record, amend(config, changes, arguments.config_dir, own=own), changes)
 
 

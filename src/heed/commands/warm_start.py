@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heed.commands.run_paths import find_checkpoint, open_run
+from heed.commands.run_paths import find_checkpoint
 from heed.errors import UserError
+from heed.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,7 @@ def load_backbone(backbone: nn.Module, run: str) -> list[str]:
     """
     from heed.training.checkpoint_io import load_checkpoint
 
-    record, _ = open_run(run)
+    record = RunRecord.open(run)  # its weights are wanted, and nothing that its config names
     path = find_checkpoint(record, "best")
     weights = {
         name.removeprefix(PREFIX): tensor

@@ -21,7 +21,19 @@ _FLOAT = re.compile(
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that reads 1e-4 as a number."""
+    """A safe loader that reads 1e-4 as a number, and follows no references.
+
+    `save_config` writes none, and a few lines of references to references are a config without end.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"*{event.anchor} refers to another part, which is not supported here",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -48,12 +60,18 @@ def load_config(path: Path | str) -> dict[str, Any]:
         UserError: If the file is missing, is no YAML, or is not a mapping.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} must be a plain file, but is none")
     try:
         with open(path, encoding="utf-8") as file:
             config = yaml.load(file, Loader=_Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist", "a run folder holds a config.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} must be readable, but is not: {error.strerror}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} must be YAML, but is nested too deeply") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date or number that is none
         raise UserError(f"{path} must be YAML, but is broken: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} must be a mapping, but is {type(config).__name__}")

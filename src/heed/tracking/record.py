@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError
@@ -23,6 +23,7 @@ from heed.tracking.environment import (
     package_versions,
 )
 from heed.tracking.folder import RECORD_NAME, is_run_folder, near_run_folders
+from heed.tracking.record_kinds import check_kinds
 
 SCHEMA = 1
 Status = Literal["running", "done", "failed", "interrupted", "stopped"]
@@ -112,6 +113,8 @@ class RunRecord:
         """
         run_dir = Path(run_dir)
         path = run_dir / RECORD_NAME
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} must be a plain file, but is none")
         try:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -120,7 +123,7 @@ class RunRecord:
             raise UserError(f"{path} cannot be read: {error}") from error
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} must be JSON, but is broken: {error}",
                 "restore it from a copy; the rest of the folder needs it",
@@ -128,11 +131,13 @@ class RunRecord:
         if not isinstance(fields, dict) or "schema" not in fields:
             raise UserError(f"{path} must be a run record, but has no 'schema'")
         if fields["schema"] != SCHEMA:
+            versions = fields.get("versions")
+            wrote = versions.get("heed-nlp") if isinstance(versions, dict) else None
             raise UserError(
                 f"{path} must have schema {SCHEMA}, but has {fields['schema']!r}",
-                "use the version of Heed that wrote it "
-                f"({fields.get('versions', {}).get('heed-nlp', 'not recorded')})",
+                f"use the version of Heed that wrote it ({wrote or 'not recorded'})",
             )
+        check_kinds(fields, path)
         return cls(run_dir, fields)
 
     def save(self) -> None:
@@ -205,9 +210,34 @@ class RunRecord:
 
     @property
     def best_checkpoint(self) -> Path | None:
-        """The best checkpoint's path, if the run has recorded one."""
+        """The best checkpoint's path, if the run has recorded one.
+
+        Raises:
+            UserError: If the record names a file outside the run folder.
+        """
         relative = self.fields.get("best_checkpoint")
-        return self.run_dir / relative if relative else None
+        return self.inside(relative, "best_checkpoint") if relative else None
+
+    def inside(self, relative: str, field: str) -> Path:
+        """The path of a file that the record names, which lies in the run folder.
+
+        A record may be a stranger's, so an absolute path, or one that leads out, is not followed.
+
+        Args:
+            relative: The path as recorded.
+            field: The field that holds it, for the error.
+
+        Raises:
+            UserError: If the path leads outside the run folder.
+        """
+        path = PurePosixPath(relative)
+        if path.is_absolute() or ".." in path.parts or "\0" in relative or "\\" in relative:
+            raise UserError(
+                f"{field} in {self.run_dir / RECORD_NAME} must be a file in the run folder, "
+                f"but is {relative!r}",
+                "restore the record from a copy, or name the file yourself (checkpoint=FILE)",
+            )
+        return self.run_dir / relative
 
 
 def _session(command: Sequence[str] | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -282,6 +312,10 @@ def _shown(path: Path) -> str:
 def _relative(path: Path, run_dir: Path) -> str:
     if not path.is_absolute() and not path.exists():
         return path.as_posix()  # relative to the run folder as it is
+    for form in (os.path.abspath, os.path.realpath):  # a folder of a run may be a link elsewhere
+        full, base = Path(form(path)), Path(form(run_dir))
+        if full.is_relative_to(base):
+            return full.relative_to(base).as_posix()
     return Path(os.path.relpath(path.resolve(), run_dir.resolve())).as_posix()
 
 
