@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +72,37 @@ def keep_as(path: Path, name: Path) -> None:
         return
     os.replace(link, name)
     link.unlink(missing_ok=True)  # a rename between two names of one file leaves both
+
+
+def link_or_copy(source: Path, path: Path, *, previous: Path | None = None) -> None:
+    """Give a file a second name, in place of what had that name; where there are no links, copy it.
+
+    Args:
+        source: The file.
+        path: Its second name, in an existing folder.
+        previous: A name for what was at `path` before; None lets go of it.
+
+    Raises:
+        UserError: If the disk is full or may not be written to.
+    """
+    if path.exists() and os.path.samefile(source, path):
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            shutil.copyfile(source, temporary)
+        if previous is not None:
+            keep_as(path, previous)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def readable_bytes(count: float) -> str:

@@ -40,8 +40,8 @@ def test_the_default_config_builds_every_callback():
         if "monitor" in values:
             values.update(monitor="val/score", mode="max")
         built = target(**values)
-        assert (built is None) == (key in {"ema", "early_stopping"})
-    assert list(config)[-3:] == ["checkpoint", "last", "interrupt"]
+        assert (built is None) == (key in {"ema", "early_stopping", "history"})
+    assert list(config)[-4:] == ["checkpoint", "last", "history", "interrupt"]
 
 
 def test_best_and_last_checkpoints_are_kept_by_plain_names(tmp_path):
@@ -50,7 +50,12 @@ def test_best_and_last_checkpoints_are_kept_by_plain_names(tmp_path):
     trainer = make_trainer(tmp_path, callbacks)
     trainer.fit(model, datamodule=Data())
     best = "step=000008-val_score=31.26.ckpt"
-    assert names(tmp_path) == ["last.ckpt", best, "step=000020-val_score=30.ckpt"]
+    assert names(tmp_path) == [
+        "last.ckpt",
+        "previous.ckpt",
+        best,
+        "step=000020-val_score=30.ckpt",
+    ]
     assert best_checkpoint(trainer) == tmp_path / "checkpoints" / best
     last = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 2 * ROWS
@@ -66,7 +71,7 @@ def test_a_moved_run_goes_on_with_its_best_checkpoint(tmp_path):
     trainer = make_trainer(tmp_path / "b", callbacks)
     model = make_model(scores=[1.5, 1.2, 1.1, 1.6])
     trainer.fit(model, datamodule=Data(), ckpt_path=str(tmp_path / "b/checkpoints/last.ckpt"))
-    assert names(tmp_path / "b") == ["last.ckpt", "step=000008-val_score=1.ckpt"]
+    assert names(tmp_path / "b") == ["last.ckpt", "previous.ckpt", "step=000008-val_score=1.ckpt"]
     assert best_checkpoint(trainer) == tmp_path / "b/checkpoints/step=000008-val_score=1.ckpt"
 
 

@@ -18,6 +18,7 @@ QUIET = (
     "ignore:.*does not have many workers",
     "ignore:.*LeafSpec.* is deprecated",
     "ignore:.*ModelCheckpoint.*could not find the monitored key",
+    "ignore:The `srun` command is available on your system but is not used",
 )
 
 

@@ -108,6 +108,11 @@ RANGES: dict[str, Range] = {
     "callbacks.early_stopping.patience": count(1, None),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
     "callbacks.checkpoint.save_top_k": count(0, -1),
+    "callbacks.last.every_n_train_steps": count(1, None),
+    "callbacks.last.every_n_minutes": Range(0, above=True, also=(None,)),
+    "callbacks.history.every_n_train_steps": count(1, None),
+    "callbacks.history.every_n_minutes": Range(0, above=True, also=(None,)),
+    "callbacks.history.keep": count(1, -1),
 }
 
 # A whole number counts batches, a fraction is a share of the epoch.

@@ -10,9 +10,10 @@ import yaml
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.launch import launch
 from heed.commands.own_runs import remember
+from heed.commands.resumable import resumable_checkpoint
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
-from heed.commands.run_paths import CONFIG, OVERRIDES, find_checkpoint, open_run
+from heed.commands.run_paths import CONFIG, OVERRIDES, open_run
 from heed.commands.summary import print_config
 from heed.commands.trained import check_amended
 from heed.errors import EXIT_DONE, UserError
@@ -73,7 +74,7 @@ def resume(folder: Path, arguments: Arguments) -> int:
         print_config(config)
         return EXIT_DONE
     check_amended(config, arguments.config_dir)
-    find_checkpoint(record, "last")
+    resumable_checkpoint(record)
     record.begin_session(overrides=changes)
     save_config(config, folder / CONFIG)  # as it is gone on with, for other processes and later
     remember(record, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -14,7 +15,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from heed.errors import UserError
-from heed.files import readable_bytes, replacing, writing_error
+from heed.files import link_or_copy, readable_bytes, replacing, writing_error
 from heed.training.checksum import ChecksumWriter, checksum_fault
 
 SUFFIX = ".ckpt"
@@ -35,8 +36,14 @@ class AtomicCheckpointIO(CheckpointIO):
             is not there is let go of.
     """
 
+    asynchronous = False  # whether a save returns before the file is written
+
     def __init__(self) -> None:
         self.previous: dict[Path, Path] = {}
+
+    def wait(self) -> Exception | None:
+        """Wait until all is written; returns the error of a save that failed meanwhile."""
+        return None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -81,6 +88,14 @@ class AtomicCheckpointIO(CheckpointIO):
         """Delete a checkpoint that may be gone already."""
         Path(path).unlink(missing_ok=True)
 
+    def link(self, source: Path, path: Path) -> None:
+        """Give a checkpoint that was saved a second name, in place of what had that name.
+
+        Raises:
+            UserError: If the disk is full or may not be written to.
+        """
+        link_checkpoint(source, path, previous=self.previous.get(path))
+
 
 def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint file as tensors and plain values, after a look at its checksum.
@@ -112,6 +127,15 @@ def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") 
     if not isinstance(checkpoint, dict):
         raise UserError(f"{target} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     return checkpoint
+
+
+def link_checkpoint(source: Path, path: Path, *, previous: Path | None = None) -> None:
+    """Give a checkpoint a second name, in place of what had that name.
+
+    Raises:
+        UserError: If the disk is full or may not be written to.
+    """
+    link_or_copy(source, path, previous=previous)
 
 
 def verify_checkpoint(path: str | os.PathLike[str]) -> str | None:
@@ -150,6 +174,26 @@ def checkpoints_in(folder: Path | str) -> list[Path]:
     """The checkpoints in a folder, the one written last first."""
     found = [path for path in Path(folder).glob(f"*{SUFFIX}") if not path.name.startswith(".")]
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete what processes that were killed while they wrote have left in a folder."""
+    for path in folder.glob(f".*{SUFFIX}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def disk_use(folder: Path | str) -> tuple[int, int]:
+    """How many checkpoint files a folder holds, and their bytes; two names of a file count once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for checkpoint in Path(folder).glob(f"*{SUFFIX}*"):
+        parts = [checkpoint] if checkpoint.is_file() else checkpoint.rglob("*")
+        for facts in [part.stat() for part in parts if part.is_file()]:
+            sizes[facts.st_dev, facts.st_ino] = facts.st_size
+    return len(sizes), sum(sizes.values())
 
 
 def tensor_bytes(value: Any) -> int:
