@@ -19,6 +19,7 @@ from heed.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USER,
+    RunFailed,
     UserError,
     UserErrors,
     nearest,
@@ -58,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         report(error)
         return EXIT_USER
+    except RunFailed as failure:
+        if traceback_wanted:
+            traceback.print_exc()
+        print_error(str(failure))
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -1,8 +1,9 @@
 """The errors users see: what is wrong, what it must be, and what to type instead.
 
 A mistake in what somebody typed or gave (a key, a value, a file, a row) is a `UserError`: it is
-printed without a traceback and ends the command with exit code 2. Anything else is a defect or an
-accident of the machine and keeps its traceback.
+printed without a traceback and ends the command with exit code 2. A run that cannot go on for a
+reason that words tell better than a traceback is a `RunFailed`, exit code 1. Anything else is a
+defect or an accident of the machine and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -29,6 +30,24 @@ class UserError(Exception):
         super().__init__(problem if not remedy else f"{problem}; {remedy}")
         self.problem = problem
         self.remedy = remedy
+
+
+class RunFailed(Exception):
+    """A run that cannot go on, though nobody typed anything wrong: numbers or memory ran out.
+
+    It is printed without a traceback and ends the command with exit code 1.
+
+    Args:
+        problem: What happened, at which step, with the numbers that tell.
+        remedy: What to type or look at next, one advice a line.
+        cause: Two or three words for the run record, such as "out of memory".
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *, cause: str = "") -> None:
+        super().__init__(problem if not remedy else f"{problem}\n{remedy}")
+        self.problem = problem
+        self.remedy = remedy
+        self.cause = cause
 
 
 class UserErrors(UserError):

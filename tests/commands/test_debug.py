@@ -79,3 +79,15 @@ def test_limited_data(debug: Callable[..., Any], record: Callable[..., dict[str,
     assert fields["data"]["train"]["records"] == 7
     assert fields["epochs"] == 2
     assert "7 examples" in answer.out
+
+
+def test_the_module_of_a_nan_is_looked_for(
+    heed: Callable[..., Any], tiny: list[str], tmp_path: Path, only_run: Callable[..., Path]
+) -> None:
+    words = ["task=sentiment", "debug=nan", "optimizer.lr=1e30", "scheduler.warmup_steps=0"]
+    answer = heed("train", *tiny, *words, f"paths.output_dir={tmp_path}")
+    assert answer.code == 1
+    assert "Traceback" not in answer.err
+    assert "error: step 2: a number is not finite" in answer.err
+    assert "backbone." in answer.err
+    assert f"heed replay run={only_run(tmp_path)}" in answer.err

@@ -84,6 +84,8 @@ def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
             continue
         if key in known and value in ("null", "None"):
             word = f"{key}=[]"
+        elif key in known and value.lower() == "nan":
+            word = f"{key}='{value}'"  # a name (debug=nan), where Hydra reads a number
         elif any(key == name or key.startswith(f"{name}.") for name in OPEN):
             word = f"++{word}"
         elif value == "~" or value.startswith("~/"):

@@ -13,16 +13,30 @@ if TYPE_CHECKING:
 
 
 def fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
-    """Train until a bound is reached or the run is stopped.
+    """Train until a bound is reached, the run is stopped, or a fault cannot be borne.
+
+    Where `callbacks.non_finite` rolls back, training goes on from the last checkpoint without the
+    batches of the faulty step; all processes do so together.
 
     Args:
         trainer: The trainer.
         parts: The task and its data.
         checkpoint: Where training goes on; None begins it.
+
+    Raises:
+        RunFailed: If numbers are not finite and the run may not go on.
     """
-    trainer.fit(
-        parts.task,
-        datamodule=parts.datamodule,
-        ckpt_path=os.fspath(checkpoint) if checkpoint else None,
-        weights_only=True,
-    )
+    from heed.training.callbacks.non_finite import RollBack, last_checkpoint
+
+    while True:
+        try:
+            trainer.fit(
+                parts.task,
+                datamodule=parts.datamodule,
+                ckpt_path=os.fspath(checkpoint) if checkpoint else None,
+                weights_only=True,
+            )
+            return
+        except RollBack as fault:
+            parts.datamodule.leave_out(fault.places)
+            checkpoint = last_checkpoint(trainer)

@@ -105,6 +105,8 @@ RANGES: dict[str, Range] = {
     "decoding.top_p": Range(0, 1, above=True),
     "callbacks.ema.decay": Range(0, 1, above=True, below=True, also=(None,)),
     "callbacks.ema.every_n_steps": count(1),
+    "callbacks.non_finite.most": count(0),
+    "callbacks.non_finite.spike_factor": Range(1, above=True, also=(None,)),
     "callbacks.early_stopping.patience": count(1, None),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
     "callbacks.checkpoint.save_top_k": count(0, -1),

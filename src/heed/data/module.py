@@ -94,7 +94,7 @@ class DataModule(LightningDataModule):
         self.limit_examples = limit_examples
         self._rows: dict[Split, EncodedRows] = {}
         self._train_sampler: TokenBudgetSampler | None = None
-        self._resume_from: dict[str, int] | None = None
+        self._resume_from: dict[str, Any] | None = None
 
     # Rows
 
@@ -252,26 +252,59 @@ class DataModule(LightningDataModule):
 
     def advance(self) -> None:
         """Say that one more micro-batch was trained on; after an epoch's last, go to the next."""
-        sampler = self._train_sampler
-        assert sampler is not None, "there is no training loader to advance"
-        sampler.position += 1
-        batches = len(sampler)
-        if self.trainer is not None:
-            batches = int(min(batches, self.trainer.num_training_batches))
-        if sampler.position >= batches:
+        sampler = self._sampler()
+        sampler.advance()
+        if self._left() <= 0:
             sampler.set_epoch(sampler.epoch + 1)
 
+    def next_place(self) -> tuple[int, int]:
+        """Epoch and position of the micro-batch that comes next, counted over all processes."""
+        return self._sampler().next_place()
+
+    def ends_early(self) -> bool:
+        """Whether the next micro-batch is the last of an epoch of which some are left out."""
+        return bool(self._sampler().left_out_here) and self._left() == 1
+
+    def leave_out(self, places: Iterable[tuple[int, int]]) -> None:
+        """Never give the micro-batches at these places (epoch, position) again."""
+        state = self.state_dict()
+        known = [tuple(place) for place in state.get("left_out", ())]
+        state["left_out"] = sorted({*known, *places})
+        self.load_state_dict(state)
+
+    def _sampler(self) -> TokenBudgetSampler:
+        assert self._train_sampler is not None, "there is no training loader"
+        return self._train_sampler
+
+    def _left(self) -> int:
+        """Micro-batches that are still to come in this epoch, under Lightning's limit."""
+        sampler = self._sampler()
+        left = sampler.remaining()
+        if self.trainer is not None:
+            passed = [p for p in sampler.left_out_here if p < sampler.position]
+            done = sampler.position - len(passed)
+            left = int(min(left, self.trainer.num_training_batches - done))
+        return left
+
     def state_dict(self) -> dict[str, Any]:
-        """The place in the training data: {"epoch", "position"}."""
+        """The place in the training data: {"epoch", "position"}, and "left_out" if any are."""
         if self._train_sampler is not None:
             return self._train_sampler.state_dict()
         return self._resume_from or {"epoch": 0, "position": 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to a place in the training data: at once, and for the next training loader."""
-        self._resume_from = {name: int(state_dict[name]) for name in ("epoch", "position")}
+        """Go to a place in the training data: at once, and for the next training loader.
+
+        Batches left out stay left out, whether the state knows of them or not.
+        """
+        known = self.state_dict().get("left_out", [])
+        state: dict[str, Any] = {name: int(state_dict[name]) for name in ("epoch", "position")}
+        left_out = {tuple(map(int, place)) for place in [*known, *state_dict.get("left_out", [])]}
+        if left_out:
+            state["left_out"] = [list(place) for place in sorted(left_out)]
+        self._resume_from = state
         if self._train_sampler is not None:
-            self._train_sampler.load_state_dict(self._resume_from)
+            self._train_sampler.load_state_dict(state)
 
     # Record of the run
 

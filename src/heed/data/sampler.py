@@ -6,6 +6,7 @@ Legend: N rows, s token streams of a row. How batches are cut is told in `heed.d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import SequentialSampler
@@ -31,8 +32,8 @@ class TokenBudgetSampler(BatchSampler):
     as many rows (to within one) of about the same lengths.
 
     The order is a pure function of (seed, epoch), so a place in the data is two numbers: `epoch`
-    and `position`, the global batches of the epoch that are done. Iteration starts at `position`
-    and leaves it alone: who trains on the batches moves it.
+    and `position`, the global batches of the epoch that are done or left out. Iteration starts at
+    `position` and leaves it alone: who trains on the batches moves it.
 
     Args:
         lengths: (N, s) tokens of each row in each stream.
@@ -65,6 +66,8 @@ class TokenBudgetSampler(BatchSampler):
         self.world_size = world_size
         self.epoch = 0
         self.position = 0
+        self.left_out: set[tuple[int, int]] = set()
+        """(epoch, position) of batches that are never given, whatever process they were for."""
         self._plan = plan_batches(self.lengths, max_tokens, batch_size, BATCHES_PER_CELL)
         self._refuse_empty_ranks(max_tokens, batch_size)
 
@@ -84,11 +87,39 @@ class TokenBudgetSampler(BatchSampler):
             self.epoch = epoch
             self.position = 0
 
-    def state_dict(self) -> dict[str, int]:
-        """The place in the data."""
-        return {"epoch": self.epoch, "position": self.position}
+    def advance(self) -> None:
+        """Say that the next batch is done."""
+        self._pass_left_out()
+        self.position += 1
+        self._pass_left_out()
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def next_place(self) -> tuple[int, int]:
+        """(epoch, position) of the batch that comes next."""
+        self._pass_left_out()
+        return self.epoch, self.position
+
+    def remaining(self) -> int:
+        """Batches of this epoch that are still to come."""
+        ahead = [p for p in self.left_out_here if p >= self.position]
+        return len(self) - self.position - len(ahead)
+
+    @property
+    def left_out_here(self) -> list[int]:
+        """Positions of this epoch that are left out."""
+        return sorted(p for epoch, p in self.left_out if epoch == self.epoch and p < len(self))
+
+    def _pass_left_out(self) -> None:
+        while (self.epoch, self.position) in self.left_out:
+            self.position += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the data, and what is left out of it."""
+        state: dict[str, Any] = {"epoch": self.epoch, "position": self.position}
+        if self.left_out:
+            state["left_out"] = [list(place) for place in sorted(self.left_out)]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a place in the data.
 
         Raises:
@@ -102,9 +133,10 @@ class TokenBudgetSampler(BatchSampler):
             )
         self.epoch = state["epoch"]
         self.position = state["position"]
+        self.left_out |= {(int(epoch), int(place)) for epoch, place in state.get("left_out", ())}
 
     def __len__(self) -> int:
-        """Global batches of a whole epoch, the same for every epoch and process."""
+        """Global batches of a whole epoch, the same for every epoch and process; none left out."""
         return len(self._plan.batches) - 1
 
     def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
@@ -113,7 +145,11 @@ class TokenBudgetSampler(BatchSampler):
         order = np.arange(len(self))
         if self.shuffle:
             order = self._random(1).permutation(len(self))
-        for number in order[self.position :]:
+        left_out = set(self.left_out_here)
+        for position in range(self.position, len(self)):
+            if position in left_out:
+                continue
+            number = order[position]
             batch = rows[batches[number] : batches[number + 1]]
             longest_first = np.argsort(-self.lengths[batch].sum(axis=1), kind="stable")
             yield batch[longest_first][self.rank :: self.world_size].tolist()

@@ -24,6 +24,8 @@ from heed.metrics.mean_loss import MeanLoss
 
 Stage = Literal["val", "test"]
 Prediction = dict[str, Any]
+StepGuard = Callable[[Tensor, Tensor], bool]
+"""From the mean loss and the gradient norm of a step, alike on all processes, to "make it"."""
 
 
 class Task(pl.LightningModule):
@@ -58,7 +60,11 @@ class Task(pl.LightningModule):
         self.predictions: list[tuple[int, Prediction]] = []
         self.signatures: dict[str, str] = {}  # how scores were computed, once they have been
         self.gradient_norm: Tensor | None = None
-        self._step_count: Tensor | None = None  # what the gradients in flight are sums over
+        self.step_guard: StepGuard | None = None  # asked before every optimizer step
+        self.batch_losses: list[Tensor] = []  # summed losses of this step's batches, this process
+        self._step_sum: Tensor | None = None  # loss of the step in flight
+        self._step_count: Tensor | None = None  # what its gradients are sums over
+        self._step_loss: Tensor | None = None  # mean loss of the step, all processes
         self._logged_sum: Tensor | None = None  # loss since the last log line
         self._logged_count: Tensor | None = None
         self.eval_losses = nn.ModuleDict({"val": MeanLoss(), "test": MeanLoss()})
@@ -94,31 +100,48 @@ class Task(pl.LightningModule):
 
     # Training -----------------------------------------------------------------------------------
 
+    def on_train_start(self) -> None:
+        """Forget a step that an earlier training left unfinished."""
+        self._begin_step()
+        self._logged_sum = self._logged_count = None
+
+    def _begin_step(self) -> None:
+        self.batch_losses = []
+        self._step_sum = self._step_count = None
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The summed loss; `on_before_optimizer_step` turns its gradients into means."""
         loss = self.loss(batch)
         count = loss.count.detach()
         total = loss.sum.detach()
+        self.batch_losses.append(total)
+        self._step_sum = total if self._step_sum is None else self._step_sum + total
         self._step_count = count if self._step_count is None else self._step_count + count
-        self._logged_sum = total if self._logged_sum is None else self._logged_sum + total
-        self._logged_count = count if self._logged_count is None else self._logged_count + count
         return loss.sum
+
+    def spoil_step(self) -> None:
+        """Make the step under way one that the guards of all processes refuse."""
+        assert self._step_sum is not None
+        self._step_sum = self._step_sum + math.nan
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the summed gradients by the count of the whole step.
 
         Lightning has divided by `accumulate_grad_batches` and data parallelism by the number of
         processes; both are undone here, so that one process with one large batch and many with
-        small ones take the same step.
+        small ones take the same step. The loss travels with the count: where one process's is not
+        finite, the mean is not finite on any.
         """
+        assert self._step_sum is not None
         assert self._step_count is not None
-        count = self._step_count.to(torch.float32, copy=True)  # the log needs its own
+        sums = torch.stack([self._step_sum.float(), self._step_count.float()])
         if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(count)
+            dist.all_reduce(sums)
+        total, count = sums.unbind()
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
-        self._step_count = None
+        self._step_loss = total / count
 
     def configure_gradient_clipping(
         self,
@@ -126,16 +149,44 @@ class Task(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says, and keep the norm (before clipping) for the log."""
+        """Clip as the trainer says, keep the norm (before clipping) for the log, ask the guard.
+
+        A step that the guard refuses leaves weights and optimizer as they are, for no gradient is
+        left; schedule and step count go on.
+        """
         logs_now = (self.global_step + 1) % self._steps_between_logs == 0
-        if gradient_clip_val is None and not logs_now:
-            return
-        if gradient_clip_algorithm == "value":
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        self.gradient_norm = nn.utils.clip_grad_norm_(
-            self.parameters(), math.inf if gradient_clip_val is None else gradient_clip_val
-        )
+        wanted = logs_now or self.step_guard is not None
+        makes_step = True
+        if gradient_clip_val is not None or wanted:
+            norm = self._clip(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            if self.step_guard is not None:
+                assert self._step_loss is not None
+                makes_step = self.step_guard(self._step_loss, norm)
+            if makes_step:
+                self.gradient_norm = norm
+        if makes_step:
+            self._count_for_log()
+        else:
+            optimizer.zero_grad(set_to_none=True)
+        self._begin_step()
+
+    def _clip(self, optimizer: Optimizer, most: float | None, algorithm: str | None) -> Tensor:
+        """Clip the gradients; returns their norm before."""
+        if algorithm == "value":
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            norm = nn.utils.get_total_norm(gradients)
+            self.clip_gradients(optimizer, most, algorithm)
+        else:
+            norm = nn.utils.clip_grad_norm_(self.parameters(), math.inf if most is None else most)
+        whole = getattr(norm, "full_tensor", None)  # sharded parameters have a norm in parts
+        return norm if whole is None else whole()
+
+    def _count_for_log(self) -> None:
+        total, count = self._step_sum, self._step_count
+        assert total is not None
+        assert count is not None
+        self._logged_sum = total if self._logged_sum is None else self._logged_sum + total
+        self._logged_count = count if self._logged_count is None else self._logged_count + count
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean loss since the last log line, every `log_every_n_steps` optimizer steps.
@@ -148,8 +199,9 @@ class Task(pl.LightningModule):
         stepped = self._step_count is None
         if not stepped or self.global_step % self._steps_between_logs != 0:
             return
-        assert self._logged_sum is not None
-        assert self._logged_count is not None
+        if self._logged_sum is None or self._logged_count is None:
+            self.log("train/loss", math.nan, prog_bar=True)  # every step since was refused
+            return
         sums = torch.stack([self._logged_sum.float(), self._logged_count.float()])
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError
+from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED, RunFailed, UserError
 from heed.files import replacing
 from heed.tracking.environment import (
     checkouts,
@@ -287,6 +287,8 @@ def _ending(error: BaseException) -> tuple[Status, str]:
         if not error.code:
             return "done", ""
         return "failed", f"exit code {error.code}"
+    if isinstance(error, RunFailed):
+        return "failed", f"{error.cause}: {error.problem}" if error.cause else error.problem
     if isinstance(error, UserError):
         return "failed", str(error)
     return "failed", f"{type(error).__name__}: {error}"

@@ -39,6 +39,7 @@ class ExactState(Callback):
     ) -> None:
         assert self._state is not None
         set_random_state(self._state, pl_module.device)
+        self._end_short_epoch(trainer)
 
     def on_train_batch_end(
         self,
@@ -52,6 +53,28 @@ class ExactState(Callback):
         advance = getattr(trainer.datamodule, "advance", None)  # type: ignore[attr-defined]
         if advance is not None:
             advance()
+
+    @property
+    def state(self) -> RandomState | None:
+        """The generators' states at the start of the training batch that is under way."""
+        return self._state
+
+    def _end_short_epoch(self, trainer: pl.Trainer) -> None:
+        """Let an epoch of which batches are left out end with the last that is there.
+
+        Lightning counts the batches of an epoch before training begins, and ends one with a step
+        and, where that is asked for, a validation, when so many have come. Those left out are
+        counted with the last.
+        """
+        ends_early = getattr(trainer.datamodule, "ends_early", None)  # type: ignore[attr-defined]
+        if ends_early is None or not ends_early():
+            return
+        loop = trainer.fit_loop
+        progress = loop.epoch_loop.batch_progress
+        missing = int(loop.max_batches) - progress.current.ready
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(progress.current, name, getattr(progress.current, name) + missing)
+        progress.is_last_batch = True
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._state = None  # a second fit starts from the generators as they are then
