@@ -60,11 +60,11 @@ def keep_as(path: Path, name: Path) -> None:
 
     It never loses its own name meanwhile, but on a file system without hard links.
     """
+    if not path.exists():
+        return
     link = name.with_name(f".{name.name}.{os.getpid()}.tmp")
     try:
         os.link(path, link)
-    except FileNotFoundError:
-        return
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -89,12 +89,7 @@ def link_or_copy(source: Path, path: Path, *, previous: Path | None = None) -> N
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            os.link(source, temporary)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            shutil.copyfile(source, temporary)
+        _link(source, temporary)
         if previous is not None:
             keep_as(path, previous)
         os.replace(temporary, path)
@@ -103,6 +98,66 @@ def link_or_copy(source: Path, path: Path, *, previous: Path | None = None) -> N
         raise writing_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_folder(source: Path, path: Path, *, previous: Path | None = None) -> None:
+    """Give the files of a folder a second folder, in place of what had that name.
+
+    Args:
+        source: The folder.
+        path: The name of the second one.
+        previous: A name for what was at `path` before; None deletes it.
+
+    Raises:
+        UserError: If the disk is full or may not be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copytree(source, temporary, copy_function=_link)
+        replace_folder(temporary, path, previous=previous)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path, *, previous: Path | None = None) -> None:
+    """Rename a folder, in place of what had its name. There is one of them at every instant.
+
+    A folder cannot take the place of another in one step: between two steps the old one is there
+    under the name `previous`, or else `replaced-NAME`.
+
+    Args:
+        new: The folder.
+        path: Its name from now on.
+        previous: A name for what was at `path` before; None deletes it.
+    """
+    old = previous or path.with_name(f"replaced-{path.name}")
+    if path.exists():
+        remove(old)
+        os.replace(path, old)
+    os.replace(new, path)
+    sync_folder(path.parent)
+    if previous is None:
+        remove(old)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that is in it; it may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _link(source: str | Path, path: str | Path) -> None:
+    """Give a file a second name that nothing has yet; without hard links, copy it."""
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, path)
 
 
 def readable_bytes(count: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 from heed.commands.run_paths import CHECKPOINTS, find_checkpoint
 from heed.errors import UserError
+from heed.files import remove
 from heed.tracking.record import RunRecord
 
 LAST = "last.ckpt"
@@ -115,7 +115,6 @@ def _replace(last: Path, chosen: Path) -> None:
 
     if last.exists():
         aside = last.with_name(last.name + BROKEN)
-        if aside.is_dir():
-            shutil.rmtree(aside)
+        remove(aside)
         os.replace(last, aside)
     link_checkpoint(chosen, last)

@@ -105,14 +105,14 @@ def find_checkpoint(record: RunRecord, which: str) -> Path:
     last = folder / "last.ckpt"
     if which == "best":
         best = record.best_checkpoint
-        if best is not None and best.is_file():
+        if best is not None and is_checkpoint(best):
             return best
         found = last
     elif which == "last":
         found = last
     else:
-        found = Path(which) if Path(which).is_file() else folder / which
-    if found.is_file():
+        found = Path(which) if is_checkpoint(Path(which)) else folder / which
+    if is_checkpoint(found):
         return found
     others = sorted(path.name for path in folder.glob("*.ckpt")) if folder.is_dir() else []
     if not others:
@@ -122,3 +122,8 @@ def find_checkpoint(record: RunRecord, which: str) -> Path:
             "train it again, or give another run",
         )
     raise UserError(f"checkpoint={which} is not in {folder}", "there is " + ", ".join(others))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether there is a checkpoint, a file or a finished folder of shards."""
+    return path.is_file() or (path / "SHA256SUMS").is_file()

@@ -15,7 +15,14 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from heed.errors import UserError
-from heed.files import link_or_copy, readable_bytes, replacing, writing_error
+from heed.files import (
+    link_folder,
+    link_or_copy,
+    readable_bytes,
+    remove,
+    replacing,
+    writing_error,
+)
 from heed.training.checksum import ChecksumWriter, checksum_fault
 
 SUFFIX = ".ckpt"
@@ -86,7 +93,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Delete a checkpoint that may be gone already."""
-        Path(path).unlink(missing_ok=True)
+        remove(Path(path))
 
     def link(self, source: Path, path: Path) -> None:
         """Give a checkpoint that was saved a second name, in place of what had that name.
@@ -98,14 +105,19 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint file as tensors and plain values, after a look at its checksum.
+    """Read a checkpoint as tensors and plain values, after a look at its checksum.
 
-    A file without a checksum, from an earlier version or another program, is read as it is.
+    A file without a checksum, from an earlier version or another program, is read as it is. A
+    folder of shards is put together, on the CPU.
 
     Raises:
         UserError: If the file is missing or broken; it names the other checkpoints that are there.
     """
     target = Path(path)
+    if target.is_dir():
+        from heed.training.sharded_checkpoint import load_sharded
+
+        return load_sharded(target)
     if not target.is_file():
         raise UserError(f"checkpoint {target} does not exist", _others(target))
     try:
@@ -135,7 +147,8 @@ def link_checkpoint(source: Path, path: Path, *, previous: Path | None = None) -
     Raises:
         UserError: If the disk is full or may not be written to.
     """
-    link_or_copy(source, path, previous=previous)
+    link = link_folder if source.is_dir() else link_or_copy
+    link(source, path, previous=previous)
 
 
 def verify_checkpoint(path: str | os.PathLike[str]) -> str | None:
@@ -144,6 +157,10 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> str | None:
     A file with a checksum is compared with it, one without is read.
     """
     target = Path(path)
+    if target.is_dir():
+        from heed.training.sharded_checkpoint import verify_sharded
+
+        return verify_sharded(target)
     try:
         with target.open("rb") as file:
             fault = checksum_fault(file)
@@ -164,7 +181,8 @@ def resumable_step(path: str | os.PathLike[str]) -> int | None:
     Returns:
         None for one with weights only. The tensors are not read.
     """
-    checkpoint = _glance(Path(path))
+    target = Path(path)
+    checkpoint = _glance(target / "rest.ckpt" if target.is_dir() else target)
     if not all(key in checkpoint for key in RESUMABLE):
         return None
     return int(checkpoint["global_step"])
@@ -180,20 +198,23 @@ def clear_leftovers(folder: Path) -> None:
     """Delete what processes that were killed while they wrote have left in a folder."""
     for path in folder.glob(f".*{SUFFIX}.*.tmp"):
         with contextlib.suppress(OSError):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            remove(path)
 
 
 def disk_use(folder: Path | str) -> tuple[int, int]:
-    """How many checkpoint files a folder holds, and their bytes; two names of a file count once."""
+    """How many checkpoints a folder holds, and the bytes they take.
+
+    A broken one that was moved aside counts; two names of one file are two checkpoints, and take
+    its bytes once.
+    """
+    checkpoints = [path for path in Path(folder).glob(f"*{SUFFIX}*") if path.name[0] != "."]
     sizes: dict[tuple[int, int], int] = {}
-    for checkpoint in Path(folder).glob(f"*{SUFFIX}*"):
-        parts = [checkpoint] if checkpoint.is_file() else checkpoint.rglob("*")
-        for facts in [part.stat() for part in parts if part.is_file()]:
-            sizes[facts.st_dev, facts.st_ino] = facts.st_size
-    return len(sizes), sum(sizes.values())
+    for checkpoint in checkpoints:
+        for part in [checkpoint, *checkpoint.rglob("*")]:
+            facts = part.stat()
+            if part.is_file():
+                sizes[facts.st_dev, facts.st_ino] = facts.st_size
+    return len(checkpoints), sum(sizes.values())
 
 
 def tensor_bytes(value: Any) -> int:
