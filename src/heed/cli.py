@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model, test its best checkpoint, keep everything in a run folder"),
     "evaluate": ("evaluate", "score a run's checkpoint on a split of its data, or of other data"),
     "predict": ("predict", "read texts, write what a run's model makes of them"),
+    "replay": ("replay", "make a faulty step of a run again: which module, which rows"),
     "check": ("check", "check a config and say what it would cost, before any data are read"),
     "list": ("list", "show what can be chosen: tasks, models, data sets, experiments, ..."),
 }

@@ -15,6 +15,7 @@ from heed.tracking.csv_logger import read_metrics
 from heed.training.callbacks.non_finite import SPIKE_LEAST, NonFinite
 from heed.training.checkpoint_io import load_checkpoint
 from heed.training.faults import FOLDER, load_fault
+from heed.training.replay import replay
 
 pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
 
@@ -244,6 +245,29 @@ def test_the_finder_sees_what_never_reaches_the_loss(training, tmp_path):
     training.run(tmp_path / "unseen", NonFinite(), spoil)
     with pytest.raises(RunFailed, match=r"step 4: a number is not finite .*\n.*head\.output"):
         training.run(tmp_path / "seen", NonFinite(find_module=True), spoil)
+
+
+def test_a_replay_repeats_the_step_with_its_random_numbers(training, tmp_path):
+    """Its loss and gradient are those of training, over the batches of a step, dropout and all."""
+    spoil = at((0, 4), factor=math.nan)
+    with pytest.raises(RunFailed):
+        training.run(tmp_path / "bad", NonFinite(), spoil, accumulate_grad_batches=3)
+    fault, batches, weights = load_fault(tmp_path / "bad" / FOLDER / "step=000002")
+    training.run(tmp_path / "good", NonFinite(), accumulate_grad_batches=3, max_steps=2)
+    rows = read_metrics(tmp_path / "good/metrics.csv")
+    loss, norm = (
+        [float(row["train/loss"]) for row in rows],
+        [float(row["train/gradient_norm"]) for row in rows],
+    )
+    parts = training.new_parts()
+    parts.task.load_state_dict(weights)
+    trainer = training.trainer(tmp_path / "replay", [], accumulate_grad_batches=3)
+    replayed = replay(parts.task, trainer, fault, batches)
+    assert replayed.loss == pytest.approx(loss[1], rel=1e-6)
+    assert replayed.gradient_norm == pytest.approx(norm[1], rel=1e-5)
+    assert replayed.finding is None
+    assert replayed.losses[0][0] == fault.losses[0][0]  # to the last bit
+    assert math.isnan(fault.losses[0][1])
 
 
 @pytest.mark.parametrize(

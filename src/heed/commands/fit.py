@@ -27,6 +27,7 @@ def fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
         RunFailed: If numbers are not finite and the run may not go on.
     """
     from heed.training.callbacks.non_finite import RollBack, last_checkpoint
+    from heed.training.callbacks.saving import settle
 
     while True:
         try:
@@ -38,5 +39,6 @@ def fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
             )
             return
         except RollBack as fault:
+            settle(trainer)
             parts.datamodule.leave_out(fault.places)
             checkpoint = last_checkpoint(trainer)

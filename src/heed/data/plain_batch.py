@@ -59,3 +59,19 @@ def from_plain(value: Any) -> Any:
     if value[CLASS] not in KINDS:
         raise UserError(f"a batch of kind {value[CLASS]} cannot be read back")
     return KINDS[value[CLASS]](**parts)
+
+
+def single_row(value: Any, row: int) -> Any:
+    """A batch of one of a batch's rows, as wide as it was."""
+    if isinstance(value, torch.Tensor):
+        return value[row : row + 1]
+    if isinstance(value, Padded):
+        return Padded(value.lengths[row : row + 1], value.width)
+    if isinstance(value, Tokens):
+        return Tokens(single_row(value.ids, row), single_row(value.layout, row))
+    if isinstance(value, list):
+        return value[row : row + 1]
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: single_row(getattr(value, field.name), row) for field in fields(value)}
+        return type(value)(**parts)
+    return value
