@@ -20,6 +20,7 @@ from heed.training.callbacks.early_stopping import EarlyStopping, early_stopping
 from heed.training.callbacks.ema import ExponentialMovingAverage, ema
 from heed.training.callbacks.progress import PlainProgress, progress, readable, short_number
 from heed.training.callbacks.sample_predictions import SamplePredictions
+from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.callbacks.throughput import Throughput
 from heed.training.checkpoint_io import load_checkpoint
 
@@ -40,7 +41,7 @@ def test_the_default_config_builds_every_callback():
         if "monitor" in values:
             values.update(monitor="val/score", mode="max")
         built = target(**values)
-        assert (built is None) == (key in {"ema", "early_stopping", "history"})
+        assert (built is None) == (key in {"ema", "early_stopping", "history", "trace"})
     assert list(config)[-4:] == ["checkpoint", "last", "history", "interrupt"]
 
 
@@ -157,7 +158,8 @@ def test_a_decay_outside_its_range_is_refused(decay):
 
 def test_throughput_counts_real_tokens_and_padding(tmp_path):
     callback, logger = Throughput(), CsvLogger(run_dir=tmp_path)
-    trainer = make_trainer(tmp_path, [callback], logger=logger, accumulate_grad_batches=2)
+    callbacks = [callback, StepMetrics()]
+    trainer = make_trainer(tmp_path, callbacks, logger=logger, accumulate_grad_batches=2)
     trainer.fit(make_model(), datamodule=Data())
     rows = [row for row in read_metrics(tmp_path / "metrics.csv") if row["train/tokens_seen"]]
     # 7 steps an epoch, the last of one batch; a line at steps 3, 6, 9 and 12

@@ -100,10 +100,11 @@ class Task(pl.LightningModule):
 
     # Training -----------------------------------------------------------------------------------
 
-    def on_train_start(self) -> None:
-        """Forget a step that an earlier training left unfinished."""
-        self._begin_step()
-        self._logged_sum = self._logged_count = None
+    def setup(self, stage: str) -> None:
+        """Forget what an earlier training left unfinished; comes before a checkpoint is read."""
+        if stage == "fit":
+            self._begin_step()
+            self._logged_sum = self._logged_count = None
 
     def _begin_step(self) -> None:
         self.batch_losses = []
@@ -189,28 +190,37 @@ class Task(pl.LightningModule):
         self._logged_count = count if self._logged_count is None else self._logged_count + count
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the mean loss since the last log line, every `log_every_n_steps` optimizer steps.
-
-        At `max_steps` training is asked to stop, and not only left, so that it ends with a
-        validation.
-        """
+        """Ask training to stop at `max_steps`, and not only to be left: it ends by validating."""
         if 0 < self.trainer.max_steps <= self.global_step:
             self.trainer.should_stop = True
-        stepped = self._step_count is None
-        if not stepped or self.global_step % self._steps_between_logs != 0:
-            return
+
+    def step_metrics(self) -> dict[str, float | Tensor]:
+        """What is logged of training: the mean loss since the last call, rate and gradient norm."""
         if self._logged_sum is None or self._logged_count is None:
-            self.log("train/loss", math.nan, prog_bar=True)  # every step since was refused
-            return
+            return {"train/loss": math.nan}  # every step since was refused
         sums = torch.stack([self._logged_sum.float(), self._logged_count.float()])
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
         self._logged_sum = self._logged_count = None
-        self.log("train/loss", sums[0] / sums[1], prog_bar=True)
-        optimizer = self.optimizers()
-        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
+        optimizer = cast("Optimizer", self.optimizers())
+        metrics: dict[str, float | Tensor] = {
+            "train/loss": sums[0] / sums[1],
+            "train/learning_rate": optimizer.param_groups[0]["lr"],
+        }
         if self.gradient_norm is not None:
-            self.log("train/gradient_norm", self.gradient_norm)
+            metrics["train/gradient_norm"] = self.gradient_norm
+        return metrics
+
+    def sums_in_flight(self) -> dict[str, Tensor]:
+        """The loss of this process since the last log line, for a checkpoint."""
+        if self._logged_sum is None or self._logged_count is None:
+            return {}
+        return {"loss_sum": self._logged_sum.cpu(), "loss_count": self._logged_count.cpu()}
+
+    def take_up_sums(self, sums: dict[str, Tensor]) -> None:
+        """Go on from what `sums_in_flight` gave."""
+        self._logged_sum = sums["loss_sum"].to(self.device) if sums else None
+        self._logged_count = sums["loss_count"].to(self.device) if sums else None
 
     @property
     def _steps_between_logs(self) -> int:
@@ -258,7 +268,12 @@ class Task(pl.LightningModule):
         scores = {"loss": loss, **self.derived_scores(loss), **meter.compute()}
         on_bar = {self.monitor.removeprefix("val/"), "loss"}
         for name, score in scores.items():
-            self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar)
+            self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar, logger=False)
+        if not self.trainer.sanity_checking:
+            row = {f"{stage}/{name}": float(score) for name, score in scores.items()}
+            for logger in self.trainer.loggers:  # Lightning would number it by the step before
+                logger.log_metrics({**row, "epoch": self.current_epoch}, step=self.global_step)
+                logger.save()
         self.signatures.update(getattr(meter, "signatures", {}))
         mean_loss.reset()
         meter.reset()

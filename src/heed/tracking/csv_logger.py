@@ -31,6 +31,7 @@ class CsvLogger(Logger):
         self.path = Path(run_dir) / FILE_NAME
         self._columns: list[str] | None = None
         self._rows: list[dict[str, Any]] = []
+        self._written = 0  # rows on disk, once `_columns` is known
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class CsvLogger(Logger):
         """Write the rows that were kept."""
         if not self._rows:
             return
-        columns = self._columns if self._columns is not None else self._columns_on_disk()
+        columns = self._read()
         new = sorted({name for row in self._rows for name in row} - set(columns) - {"step"})
         if new or not columns:
             columns = ["step", *[name for name in columns if name != "step"], *new]
@@ -72,6 +73,7 @@ class CsvLogger(Logger):
         self._columns = columns
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, columns).writerows(self._rows)
+        self._written += len(self._rows)
         self._rows = []
 
     @rank_zero_only
@@ -79,21 +81,40 @@ class CsvLogger(Logger):
         """Write the rows that were kept."""
         self.save()
 
-    def _columns_on_disk(self) -> list[str]:
-        if not self.path.exists():
-            return []
-        with open(self.path, newline="", encoding="utf-8") as file:
-            return next(csv.reader(file), [])
+    @rank_zero_only
+    def place(self, step: int) -> dict[str, Any]:
+        """How far the file has got, as plain values."""
+        return {"columns": list(self._read()), "rows": self._written}
+
+    @rank_zero_only
+    def go_to(self, place: dict[str, Any]) -> None:
+        """Drop the rows, and the columns, that came after a place."""
+        columns, rows = place["columns"], place["rows"]
+        if (self._read(), self._written) != (columns, rows) and self.path.exists():
+            self._rewrite(columns, read_metrics(self.path)[:rows])
+
+    def _read(self) -> list[str]:
+        """The columns of the file; reads it once."""
+        if self._columns is None:
+            self._columns = []
+            if self.path.exists():
+                with open(self.path, newline="", encoding="utf-8") as file:
+                    reader = csv.reader(file)
+                    self._columns = next(reader, [])
+                    self._written = sum(1 for _ in reader)
+        return self._columns
 
     def _widen(self, columns: list[str]) -> None:
-        rows: list[dict[str, str]] = []
-        if self.path.exists():
-            rows = read_metrics(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._rewrite(columns, read_metrics(self.path) if self.path.exists() else [])
+
+    def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         with replacing(self.path, "w") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
+            if columns:
+                writer.writeheader()
             writer.writerows(rows)
+        self._columns, self._written = columns, len(rows)
 
 
 def read_metrics(path: Path | str) -> list[dict[str, str]]:

@@ -45,6 +45,7 @@ class HeedMLFlowLogger(Tolerant, MLFlowLogger):
         self._id_path = Path(run_dir) / _ID_FILE
         database = store or str(Path(run_dir) / "mlflow.db")
         address = database if ":" in database else f"sqlite:///{Path(database).resolve()}"
+        self._known: dict[str, int] = {}  # last step of each metric before a resume
         known = self._id_path.exists()
         super().__init__(
             experiment_name=experiment,
@@ -81,7 +82,31 @@ class HeedMLFlowLogger(Tolerant, MLFlowLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.attempt("logging metrics", lambda: MLFlowLogger.log_metrics(self, metrics, step))
+        new = {name: value for name, value in metrics.items() if not self._is_known(name, step)}
+        if new:
+            self.attempt("logging metrics", lambda: MLFlowLogger.log_metrics(self, new, step))
+
+    @rank_zero_only
+    def place(self, step: int) -> dict[str, int]:
+        """How far the curves have got."""
+        return {"step": step}
+
+    @rank_zero_only
+    def go_to(self, place: dict[str, int]) -> None:
+        """Find what is there of the time after a place: it will come again, and is kept once."""
+        self._known = self.attempt("reading its metrics", self._last_steps) or {}
+
+    def _last_steps(self) -> dict[str, int]:
+        """The last step of each metric of the run."""
+        client, run_id = self.experiment, self.run_id
+        names = client.get_run(run_id).data.metrics
+        return {
+            name: max(point.step for point in client.get_metric_history(run_id, name))
+            for name in names
+        }
+
+    def _is_known(self, name: str, step: int | None) -> bool:
+        return step is not None and step <= self._known.get(name, -1)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:

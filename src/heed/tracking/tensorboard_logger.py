@@ -42,6 +42,19 @@ class HeedTensorBoardLogger(TensorBoardLogger):
         self.experiment.add_text(key, "\n".join(lines), step)
 
     @rank_zero_only
+    def place(self, step: int) -> dict[str, int]:
+        """How far the curves have got."""
+        return {"step": step}
+
+    @rank_zero_only
+    def go_to(self, place: dict[str, int]) -> None:
+        """Tell TensorBoard to forget what came after a place."""
+        if self._experiment is not None:
+            self._experiment.close()
+            self._experiment = None
+        self._kwargs["purge_step"] = place["step"] + 1
+
+    @rank_zero_only
     def save(self) -> None:
         """Put what was logged on disk."""
         self.experiment.flush()

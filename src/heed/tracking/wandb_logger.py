@@ -5,6 +5,7 @@ from __future__ import annotations
 import netrc
 import os
 import secrets
+import shlex
 import socket
 import threading
 import urllib.request
@@ -21,6 +22,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from heed.tracking.tolerant import Tolerant
+from heed.tracking.wandb_history import cut_history
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 _ID_FILE = "run_id"
@@ -70,6 +72,8 @@ class HeedWandbLogger(Tolerant, WandbLogger):
     ) -> None:
         self._run_dir = Path(run_dir)
         self._mode = mode
+        self._rows = 0  # of the run's history, in all sessions
+        self._uploaded = 0  # those that a server has
         super().__init__(name=name, save_dir=str(run_dir), project=project)
         self._own_init: dict[str, Any] = {
             "name": name,
@@ -122,8 +126,46 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         return path.read_text(encoding="utf-8").strip()
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.attempt("logging metrics", lambda: WandbLogger.log_metrics(self, metrics, step))
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        self.attempt("logging metrics", lambda: self._log_row(dict(metrics), step))
+
+    def _log_row(self, row: dict[str, Any], step: int | None) -> None:
+        """Give wandb a row of its history under the number that it has in the whole run."""
+        number, self._rows = self._rows, self._rows + 1
+        run = self.experiment
+        if isinstance(run, DummyExperiment) or number < self._uploaded:
+            return
+        run.log({**row, "trainer/global_step": step}, step=number, commit=True)
+
+    @rank_zero_only
+    def place(self, step: int) -> dict[str, int]:
+        """How many rows the history has."""
+        return {"rows": self._rows}
+
+    @rank_zero_only
+    def go_to(self, place: dict[str, int]) -> None:
+        """Go on after a row: those that came after it are dropped, or kept where they are gone.
+
+        Rows that were kept offline are cut off their files. Rows that a server has will come
+        again, as the same rows, and are not sent twice.
+        """
+        self._rows = place["rows"]
+        if not isinstance(self.experiment, DummyExperiment):
+            self.attempt("finding its place", self._go_to_row)
+
+    def _go_to_row(self) -> None:
+        run = self.experiment
+        if run.disabled:
+            return
+        if not run.offline:
+            self._uploaded = run.starting_step
+        here = Path(run.settings.sync_dir).name
+        cut_history([folder for folder in self._segments() if folder.name != here], self._rows)
+
+    def _segments(self) -> list[Path]:
+        """The folders of this run's offline sessions, in order."""
+        found = (self._run_dir / "wandb").glob(f"offline-run-*-{self._run_id()}")
+        return sorted(found, key=lambda folder: folder.name)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -158,7 +200,10 @@ class HeedWandbLogger(Tolerant, WandbLogger):
             return None
         offline = bool(run.offline)
         url = None if offline else run.url
-        folder = os.path.relpath(run.settings.sync_dir)
+        folder = shlex.quote(os.path.relpath(run.settings.sync_dir))
+        if len(self._segments()) > 1:  # wandb uploads those of one run one after another
+            folders = f"offline-run-*-{self._run_id()}"
+            folder = f"{shlex.quote(os.path.relpath(self._run_dir / 'wandb'))}/{folders}"
         self.attempt("finishing", lambda: run.finish(exit_code=0 if succeeded else 1))
         if run.disabled:
             return None

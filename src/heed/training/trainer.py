@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 
+from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.precision import resolve_precision
 
@@ -92,7 +93,7 @@ def build_trainer(
         detect_anomaly=detect_anomaly,
         overfit_batches=overfit_batches,
         profiler=_profiler(profiler, run_dir),
-        callbacks=callbacks,
+        callbacks=[*callbacks, StepMetrics()],
         logger=loggers or False,
         default_root_dir=os.fspath(run_dir),
         plugins=[AtomicCheckpointIO()],

@@ -13,7 +13,9 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 RandomState = dict[str, Any]
-KEY = "random_states"
+ProcessState = dict[str, Any]
+KEY = "processes"
+LOGGERS = "loggers"
 
 
 class ExactState(Callback):
@@ -24,7 +26,8 @@ class ExactState(Callback):
 
     The states of the random generators at the end of a training batch are those at the start of the
     next, whatever happens in between: validation, loaders, logging or a resume leave no trace in
-    the numbers that training draws. Checkpoints hold the states of every process.
+    the numbers that training draws. Checkpoints hold the states of every process, beside the sums
+    that its next log line is made of, and how far the loggers had got.
     """
 
     def __init__(self) -> None:
@@ -82,12 +85,16 @@ class ExactState(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        state = self._state or random_state(pl_module.device)
-        states: list[Any] = [state]
+        own: ProcessState = {"random": self._state or random_state(pl_module.device)}
+        if hasattr(pl_module, "sums_in_flight"):
+            own["sums"] = pl_module.sums_in_flight()
+        states: list[Any] = [own]
         if trainer.world_size > 1 and dist.is_initialized():
             states = [None] * trainer.world_size
-            dist.all_gather_object(states, state)
+            dist.all_gather_object(states, own)
         checkpoint[KEY] = states
+        if trainer.is_global_zero:
+            checkpoint[LOGGERS] = places(trainer.loggers, trainer.global_step)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -97,8 +104,41 @@ class ExactState(Callback):
             return
         # Lightning looks for the position in the loader; it is in the data module
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
-        states = checkpoint.get(KEY, [])
-        self._state = states[trainer.global_rank] if trainer.global_rank < len(states) else None
+        states: list[ProcessState] = checkpoint.get(KEY, [])
+        if trainer.global_rank < len(states):
+            self._state = states[trainer.global_rank]["random"]
+        if hasattr(pl_module, "take_up_sums"):
+            pl_module.take_up_sums(_share(states, trainer.global_rank, trainer.world_size))
+        if trainer.is_global_zero:
+            go_to_places(trainer.loggers, checkpoint.get(LOGGERS, {}))
+
+
+def places(loggers: list[Any], step: int) -> dict[str, Any]:
+    """How far each logger has got, by its name; what it still holds back is written first."""
+    found = {}
+    for logger in loggers:
+        logger.save()
+        if hasattr(logger, "place"):
+            found[type(logger).__name__] = logger.place(step)
+    return found
+
+
+def go_to_places(loggers: list[Any], saved: dict[str, Any]) -> None:
+    """Drop what loggers have of the time after a checkpoint, which is about to come again."""
+    for logger in loggers:
+        place = saved.get(type(logger).__name__)
+        if place is not None:
+            logger.go_to(place)
+
+
+def _share(states: list[ProcessState], rank: int, processes: int) -> dict[str, torch.Tensor]:
+    """The sums that a process goes on from: its own, or with other processes than before all."""
+    if processes == len(states):
+        return states[rank].get("sums", {})
+    all_sums = [state["sums"] for state in states if state.get("sums")]
+    if rank or not all_sums:
+        return {}
+    return {name: sum(sums[name] for sums in all_sums) for name in all_sums[0]}  # type: ignore[misc]
 
 
 def random_state(device: torch.device) -> RandomState:

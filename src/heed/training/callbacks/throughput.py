@@ -15,7 +15,7 @@ KEY = "throughput"
 
 
 class Throughput(Callback):
-    """Logs the speed of training, over the optimizer steps since the last log line.
+    """Measures the speed of training, over the optimizer steps since the last log line.
 
     - `train/tokens_per_second`: real tokens (source and target, no padding) of all processes;
     - `train/padding_share`: the share of computed token positions that are padding, 0 to 1;
@@ -31,10 +31,13 @@ class Throughput(Callback):
         self._seen = 0  # real tokens up to the last log line, all processes
         self._all_positions = 0
         self._all_seconds = 0.0
-        self._step_logged = 0
+        self._step = 0
+        self._device = torch.device("cpu")
         self._reset()
 
     def _reset(self) -> None:
+        self._steps = 0
+        self._unlogged = (0, 0, 0.0)  # tokens, positions, seconds since the last log line
         self._real: int | Tensor = 0
         self._positions = 0
         self._seconds = 0.0
@@ -43,8 +46,8 @@ class Throughput(Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._reset()
-        self._step_logged = trainer.global_step
+        self._step = trainer.global_step
+        self._device = pl_module.device
         self._mark = time.perf_counter()
 
     def on_train_batch_start(
@@ -68,11 +71,8 @@ class Throughput(Callback):
         self._real = self._real + batch.real_tokens
         self._positions += batch.token_positions
         self._mark = now
-        step = trainer.global_step
-        if step != self._step_logged and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            metrics = self._collect(pl_module.device, steps=step - self._step_logged)
-            pl_module.log_dict(metrics, on_step=True, on_epoch=False)
-            self._step_logged = step
+        self._steps += trainer.global_step - self._step
+        self._step = trainer.global_step
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._mark = None
@@ -81,27 +81,39 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._mark = None
-        real, positions = self._counts_of_all(pl_module.device)
+        real, positions = self._counts_of_all()
         checkpoint[KEY] = {
-            "tokens": self._seen + real,
-            "positions": self._all_positions + positions,
-            "seconds": self._all_seconds + self._seconds,
+            "tokens": self._seen,
+            "positions": self._all_positions,
+            "seconds": self._all_seconds,
+            "since_last_line": {
+                "tokens": real,
+                "positions": positions,
+                "seconds": self._seconds,
+                "waited": self._waited,
+                "steps": self._steps,
+            },
         }
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.state.fn == "fit" and KEY in checkpoint:
-            self._seen = checkpoint[KEY]["tokens"]
-            self._all_positions = checkpoint[KEY]["positions"]
-            self._all_seconds = checkpoint[KEY]["seconds"]
+        if trainer.state.fn != "fit" or KEY not in checkpoint:
+            return
+        self._seen = checkpoint[KEY]["tokens"]
+        self._all_positions = checkpoint[KEY]["positions"]
+        self._all_seconds = checkpoint[KEY]["seconds"]
+        since = checkpoint[KEY]["since_last_line"]
+        if trainer.is_global_zero:  # what all processes had counted is carried on by one
+            self._real, self._positions = since["tokens"], since["positions"]
+        self._seconds, self._waited, self._steps = since["seconds"], since["waited"], since["steps"]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._positions:
-            self._collect(pl_module.device, steps=1)
+        self._counts_of_all()
 
-    def _collect(self, device: torch.device, *, steps: int) -> dict[str, float]:
-        real, positions = self._counts_of_all(device)
+    def step_metrics(self) -> dict[str, float]:
+        """What is logged, over the steps since the last call."""
+        real, positions = self._counts_of_all()
         self._seen += real
         self._all_positions += positions
         self._all_seconds += self._seconds
@@ -109,7 +121,7 @@ class Throughput(Callback):
         metrics = {
             "train/tokens_per_second": real / seconds,
             "train/padding_share": 1.0 - real / max(positions, 1),
-            "train/step_seconds": seconds / steps,
+            "train/step_seconds": seconds / max(self._steps, 1),
             "train/data_wait_share": self._waited / seconds,
             "train/tokens_seen": float(self._seen),
         }
@@ -118,21 +130,26 @@ class Throughput(Callback):
         self._mark = mark
         return metrics
 
-    def _counts_of_all(self, device: torch.device) -> tuple[int, int]:
+    def _counts_of_all(self) -> tuple[int, int]:
         """Real tokens and positions since the last log line, over all processes."""
         real, positions = int(self._real), self._positions
         if dist.is_initialized() and dist.get_world_size() > 1:
-            counts = torch.tensor([real, positions], device=device)
+            counts = torch.tensor([real, positions], device=self._device)
             dist.all_reduce(counts)
             real, positions = (int(count) for count in counts)
+        self._unlogged = (real, positions, self._seconds)
         return real, positions
 
     def summary(self) -> dict[str, float]:
         """The whole training in numbers, for the run record."""
+        tokens, positions, seconds = self._unlogged
+        tokens += self._seen
+        positions += self._all_positions
+        seconds += self._all_seconds
         return {
-            "tokens": self._seen,
-            "token_positions": self._all_positions,
-            "seconds": round(self._all_seconds, 3),
-            "tokens_per_second": round(self._seen / max(self._all_seconds, 1e-9), 1),
-            "padding_share": round(1.0 - self._seen / max(self._all_positions, 1), 4),
+            "tokens": tokens,
+            "token_positions": positions,
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+            "padding_share": round(1.0 - tokens / max(positions, 1), 4),
         }
