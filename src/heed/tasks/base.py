@@ -271,8 +271,10 @@ class Task(pl.LightningModule):
             self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar, logger=False)
         if not self.trainer.sanity_checking:
             row = {f"{stage}/{name}": float(score) for name, score in scores.items()}
+            if stage == "val":
+                row["epoch"] = float(self.current_epoch)
             for logger in self.trainer.loggers:  # Lightning would number it by the step before
-                logger.log_metrics({**row, "epoch": self.current_epoch}, step=self.global_step)
+                logger.log_metrics(row, step=self.global_step)
                 logger.save()
         self.signatures.update(getattr(meter, "signatures", {}))
         mean_loss.reset()

@@ -22,7 +22,7 @@ _WHOLE, _FIRST, _LAST = 1, 2, 4
 
 def records(path: Path) -> Iterator[tuple[int, Any]]:
     """The place in the file and the content of each whole record (wandb's `Record` message)."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     data = path.read_bytes()
     if not data.startswith(_MAGIC):

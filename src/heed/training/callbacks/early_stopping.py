@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
@@ -44,6 +44,14 @@ class EarlyStopping(LightningEarlyStopping):
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             check_monitor(trainer, self.monitor)
         super().on_validation_end(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """A run that had stopped before it was killed, in its test perhaps, does not train on."""
+        state = checkpoint.get("callbacks", {}).get(self.state_key, {})
+        if trainer.state.fn == "fit" and state.get("wait_count", 0) >= self.patience:
+            trainer.should_stop = True
 
 
 def early_stopping(

@@ -86,8 +86,9 @@ class ExactState(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         own: ProcessState = {"random": self._state or random_state(pl_module.device)}
-        if hasattr(pl_module, "sums_in_flight"):
-            own["sums"] = pl_module.sums_in_flight()
+        sums_in_flight: Any = getattr(pl_module, "sums_in_flight", None)
+        if sums_in_flight is not None:
+            own["sums"] = sums_in_flight()
         states: list[Any] = [own]
         if trainer.world_size > 1 and dist.is_initialized():
             states = [None] * trainer.world_size
@@ -107,8 +108,9 @@ class ExactState(Callback):
         states: list[ProcessState] = checkpoint.get(KEY, [])
         if trainer.global_rank < len(states):
             self._state = states[trainer.global_rank]["random"]
-        if hasattr(pl_module, "take_up_sums"):
-            pl_module.take_up_sums(_share(states, trainer.global_rank, trainer.world_size))
+        take_up_sums: Any = getattr(pl_module, "take_up_sums", None)
+        if take_up_sums is not None:
+            take_up_sums(_share(states, trainer.global_rank, trainer.world_size))
         if trainer.is_global_zero:
             go_to_places(trainer.loggers, checkpoint.get(LOGGERS, {}))
 
@@ -138,7 +140,7 @@ def _share(states: list[ProcessState], rank: int, processes: int) -> dict[str, t
     all_sums = [state["sums"] for state in states if state.get("sums")]
     if rank or not all_sums:
         return {}
-    return {name: sum(sums[name] for sums in all_sums) for name in all_sums[0]}  # type: ignore[misc]
+    return {name: sum(sums[name] for sums in all_sums) for name in all_sums[0]}
 
 
 def random_state(device: torch.device) -> RandomState:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
 from heed.training.callbacks.checkpoint import LastCheckpoint
+from heed.training.callbacks.saving import validates_now
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 _CAUGHT = (signal.SIGINT, signal.SIGTERM)
@@ -122,7 +123,8 @@ class Interrupt(Checkpoint):
         batch_idx: int,
     ) -> None:
         self._accumulating = trainer.global_step == self._step
-        self._stop_if_asked(trainer)
+        if not validates_now(trainer):  # else it stops when that has ended
+            self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._training:
