@@ -267,13 +267,15 @@ class Task(pl.LightningModule):
         loss = float(mean_loss.compute())
         scores = {"loss": loss, **self.derived_scores(loss), **meter.compute()}
         on_bar = {self.monitor.removeprefix("val/"), "loss"}
+        loggers = self.trainer.loggers
+        wanted = False if loggers else None  # Lightning would number the row by the step before
         for name, score in scores.items():
-            self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar, logger=False)
+            self.log(f"{stage}/{name}", float(score), prog_bar=name in on_bar, logger=wanted)
         if not self.trainer.sanity_checking:
             row = {f"{stage}/{name}": float(score) for name, score in scores.items()}
             if stage == "val":
                 row["epoch"] = float(self.current_epoch)
-            for logger in self.trainer.loggers:  # Lightning would number it by the step before
+            for logger in loggers:
                 logger.log_metrics(row, step=self.global_step)
                 logger.save()
         self.signatures.update(getattr(meter, "signatures", {}))
