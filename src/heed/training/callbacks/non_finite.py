@@ -144,8 +144,10 @@ class NonFinite(Callback):
     ) -> None:
         if self._finder is not None:
             self._finder.watching = False
-        if self.skipped:
-            pl_module.log("train/skipped_steps", float(self.skipped))
+
+    def step_metrics(self) -> dict[str, float]:
+        """What is logged of training."""
+        return {"train/skipped_steps": float(self.skipped)} if self.skipped else {}
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
