@@ -83,7 +83,7 @@ def test_validation_scores_are_those_of_the_best_checkpoint(
     assert best is not validations[-1], "the test needs a best that is not the last"
     for name in ("val/loss", "val/accuracy", "val/macro_f1"):
         assert fields["metrics"][name] == pytest.approx(float(best[name]))
-    assert fields["best_checkpoint"].startswith(f"checkpoints/step={int(best['step']) + 1:06d}")
+    assert fields["best_checkpoint"].startswith(f"checkpoints/step={int(best['step']):06d}")
 
 
 def test_signatures_are_recorded(
