@@ -29,6 +29,7 @@ def quiet_libraries() -> None:
         ".*overfit_batches.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*mixed precision is recommended.*",
+        ".*The `srun` command is available on your system but is not used.*",
         ".*It is recommended to use `self.log.*sync_dist=True.*",  # scores are summed before
     ):
         warnings.filterwarnings("ignore", message=message)

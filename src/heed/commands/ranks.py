@@ -1,64 +1,124 @@
-"""The processes of a run on one machine: started once, all on the same frozen config.
+"""The further processes of a run, as the first process sees them.
 
-The first process composes, prepares the data and then starts the others, which read the config
-from the run folder. Nothing is composed, sampled or named twice.
+The first process composes and prepares, and only then are there others: it starts them itself on
+its own machine, or, where a launcher (torchrun, srun) has started all alike, calls for those that
+wait. Either way they read the frozen config from the run folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-LOGS = "logs"
+from heed.commands.rendezvous import Call, Rendezvous, meet_at
+from heed.commands.run_paths import LOGS
+from heed.commands.world import World, enter, leave
+from heed.errors import EXIT_FAILED
+
 GRACE_SECONDS = 30.0
 FAILURE_SECONDS = 5.0  # until processes whose first one failed notice that it has gone
+BEREAVED_SECONDS = 10.0  # after another has died, until the first is ended too if it hangs
+
+_joined: Rendezvous | None = None  # of this process, for all runs of a sweep
+
+
+def join_world(world: World) -> None:
+    """Make this process the first of a launched world, before anything is composed."""
+    global _joined
+    enter(world)
+    _joined = Rendezvous(world)
+
+
+def dismiss(exit_code: int) -> None:
+    """Tell the other processes of a launched world that there are no more runs."""
+    global _joined
+    if _joined is not None:
+        with contextlib.suppress(Exception):  # torchrun may have ended them, and its store
+            _joined.post(Call(None, exit_code=exit_code))
+        _joined = None
 
 
 class Ranks:
-    """The other processes of this machine that a distributed run needs; none for a single device.
+    """The other processes of a distributed run; none for a single device.
+
+    If one of them dies, the run is over: whoever waits for it in a collective operation fails, or
+    is ended after `BEREAVED_SECONDS`.
 
     Args:
         config: The frozen config of the run.
         run_dir: Its folder; each process writes `logs/rank-N.log` there.
+        give_up: Called with a reason before this process is ended because another has died.
     """
 
-    def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
+    def __init__(
+        self, config: dict[str, Any], run_dir: Path, give_up: Callable[[str], None]
+    ) -> None:
         self.run_dir = run_dir
         self.count = processes(config["trainer"])
         self.children: list[subprocess.Popen[bytes]] = []
-        self._launched_from_outside = "LOCAL_RANK" in os.environ
+        self._give_up = give_up
+        self._ending = threading.Event()
 
     def __enter__(self) -> Ranks:
         return self
 
-    def start(self) -> None:
-        """Start ranks 1, 2, ... and make this process rank 0."""
-        if self.count < 2 or self._launched_from_outside:
-            return
+    def start(self, checkpoint: Path | None) -> None:
+        """Have all processes begin, or go on from a checkpoint, and make this process rank 0."""
+        if _joined is not None:
+            place = os.fspath(checkpoint) if checkpoint else None
+            port = _free_port()
+            _joined.post(Call(os.path.abspath(self.run_dir), place, port))
+            meet_at(port)
+        elif self.count > 1:
+            self._start_here(checkpoint)
+
+    def _start_here(self, checkpoint: Path | None) -> None:
         logs = self.run_dir / LOGS
         logs.mkdir(exist_ok=True)
-        os.environ.update(
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(_free_port()),
-            WORLD_SIZE=str(self.count),
-            NODE_RANK="0",
-            LOCAL_RANK="0",
+        world = World(
+            rank=0,
+            size=self.count,
+            local_rank=0,
+            local_size=self.count,
+            address="127.0.0.1",
+            port=_free_port(),
+            launcher="environment",
+            job="",
+            attempt=0,
         )
+        words = [os.fspath(self.run_dir), *([os.fspath(checkpoint)] if checkpoint else [])]
         for rank in range(1, self.count):
+            enter(world._replace(rank=rank, local_rank=rank))
             with (logs / f"rank-{rank}.log").open("ab") as log:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "heed.commands.rank", os.fspath(self.run_dir)],
-                    env={**os.environ, "LOCAL_RANK": str(rank)},
+                    [sys.executable, "-m", "heed.commands.rank", *words],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                 )
             self.children.append(child)
+        enter(world)
+        threading.Thread(target=self._watch, name="watch_ranks", daemon=True).start()
+
+    def _watch(self) -> None:
+        """End this process if another has died and it does not notice: it may wait for ever."""
+        while not self._ending.wait(0.5):
+            for rank, child in enumerate(self.children, start=1):
+                if child.poll() and not self._ending.wait(BEREAVED_SECONDS):
+                    reason = self._describe(rank, child.returncode)
+                    print(reason, file=sys.stderr, flush=True)
+                    self._give_up(reason)
+                    for other in self.children:
+                        other.kill()
+                    os._exit(EXIT_FAILED)
 
     def __exit__(
         self,
@@ -66,20 +126,24 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ending.set()
         failed = kind is not None and issubclass(kind, Exception)
         patience = GRACE_SECONDS if kind is None else FAILURE_SECONDS if failed else 0.0
         for rank, child in enumerate(self.children, start=1):
             code = _ended(child, patience)
             if code != 0 and (failed or kind is None):
-                log = self.run_dir / LOGS / f"rank-{rank}.log"
-                print(
-                    f"process {rank} ended with exit code {code}; its log: {log}", file=sys.stderr
-                )
+                print(self._describe(rank, code), file=sys.stderr)
+        if self.children or _joined is not None:
+            from heed.commands.rank import leave_process_group
+
+            leave_process_group()
         if self.children:
-            _leave_process_group()
-            for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK"):
-                os.environ.pop(name, None)
+            leave()
             self.children = []
+
+    def _describe(self, rank: int, code: int) -> str:
+        log = self.run_dir / LOGS / f"rank-{rank}.log"
+        return f"process {rank} ended with exit code {code}; its log: {log}"
 
 
 def _ended(child: subprocess.Popen[bytes], patience: float) -> int:
@@ -92,12 +156,12 @@ def _ended(child: subprocess.Popen[bytes], patience: float) -> int:
     return child.wait()
 
 
-def _leave_process_group() -> None:
-    """Let the next run of this process, as in a sweep, find processes of its own."""
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def fit_to_world(trainer: dict[str, Any], world: World) -> None:
+    """Let a launched world decide how many devices and machines a trainer config has."""
+    trainer["devices"] = world.local_size
+    trainer["num_nodes"] = world.nodes
+    if trainer["strategy"] == "auto":
+        trainer["strategy"] = "ddp"
 
 
 def processes(trainer: dict[str, Any]) -> int:
@@ -115,5 +179,5 @@ def processes(trainer: dict[str, Any]) -> int:
 
 def _free_port() -> int:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("", 0))
         return free.getsockname()[1]

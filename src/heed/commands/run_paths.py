@@ -20,6 +20,7 @@ OVERRIDES = "overrides.yaml"
 TOKENIZER = "tokenizer"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
+LOGS = "logs"
 
 # The parts of every frozen config; `logger` and `callbacks` may be empty.
 MAPPINGS = (

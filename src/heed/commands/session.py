@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from heed.commands.fit import fit
 from heed.commands.quiet import quiet_libraries
-from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, TOKENIZER, find_checkpoint
+from heed.commands.requeue import requeue
+from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, TOKENIZER
 from heed.commands.summary import closing_summary, opening_summary, shown_path
 from heed.errors import UserError
 
@@ -30,14 +31,19 @@ if TYPE_CHECKING:
 
 
 def run_session(
-    config: dict[str, Any], record: RunRecord, *, resumed: bool = False
+    config: dict[str, Any],
+    record: RunRecord,
+    *,
+    checkpoint: Path | None = None,
+    resumed: bool = False,
 ) -> float | None:
-    """Train (on from the last checkpoint if `resumed`), test the best checkpoint, record it all.
+    """Train, test the best checkpoint, record it all.
 
     Args:
         config: The frozen config of the run.
         record: Its record, with status "running".
-        resumed: Whether the run has been trained before.
+        checkpoint: Where training goes on; None begins it.
+        resumed: Whether the run has been begun before.
 
     Returns:
         The best validation score, for sweeps; None without validation.
@@ -50,15 +56,16 @@ def run_session(
     from heed.commands.ranks import Ranks
     from heed.training.callbacks.interrupt import Stopped
 
-    ranks = Ranks(config, record.run_dir)
-    with record.running(), _ending_on_sigterm(), ranks:
+    ranks = Ranks(config, record.run_dir, lambda reason: record.finish("failed", reason))
+    with record.running(), ending_on_signals(), ranks:
         try:
             with record.phase("preparation"):
-                parts = prepare(config, record, resumed=resumed)
-            ranks.start()
-            return train_and_test(config, parts, record, resumed=resumed)
+                parts = prepare(config, record, resumed=checkpoint is not None)
+            ranks.start(checkpoint)
+            return train_and_test(config, parts, record, checkpoint, resumed=resumed)
         except Stopped as stopped:
             print(_how_to_go_on(record.run_dir, saved=stopped.saved), file=sys.stderr)
+            requeue(config, stopped)
             raise
 
 
@@ -90,15 +97,19 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
 
 
 def train_and_test(
-    config: dict[str, Any], parts: Parts, record: RunRecord, *, resumed: bool
+    config: dict[str, Any],
+    parts: Parts,
+    record: RunRecord,
+    checkpoint: Path | None,
+    *,
+    resumed: bool,
 ) -> float | None:
     """Fit, test the best checkpoint, write predictions and scores."""
-    checkpoint = find_checkpoint(record, "last") if resumed else None
     trainer = build_trainer(config, record.run_dir)
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
-    with _finishing(trainer), _handling_signals(trainer):
+    with _finishing(trainer), handling_signals(trainer):
         before = record.fields.get("steps") if resumed else None
         with record.phase("training"), _recording(trainer, record):
             fit(trainer, parts, checkpoint)
@@ -216,9 +227,9 @@ def _record_signatures(parts: Parts, record: RunRecord) -> None:
 
 
 @contextlib.contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM before or after the training ends the run in order too, so that it is recorded."""
-    from heed.training.callbacks.interrupt import Stopped
+def ending_on_signals() -> Iterator[None]:
+    """Signals before or after the training end the run in order too, so that it is recorded."""
+    from heed.training.callbacks.interrupt import STOPPING, Stopped
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -227,14 +238,16 @@ def _ending_on_sigterm() -> Iterator[None]:
     def stop(signum: int, frame: Any) -> None:
         raise Stopped(signum, saved=False)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signum: signal.signal(signum, stop) for signum in STOPPING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
-def _handling_signals(trainer: pl.Trainer) -> Any:
+def handling_signals(trainer: pl.Trainer) -> Any:
+    """The context in which the trainer's own callback answers signals."""
     from heed.training.callbacks.interrupt import Interrupt
 
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]

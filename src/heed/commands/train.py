@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
+from heed.commands.compose import compose
 from heed.commands.launch import launch
 from heed.commands.own_runs import remember
+from heed.commands.ranks import dismiss, fit_to_world, join_world
 from heed.commands.resumable import resumable_checkpoint
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
-from heed.commands.run_paths import CONFIG, OVERRIDES, open_run
+from heed.commands.run_paths import CHECKPOINTS, CONFIG, OVERRIDES, open_run
 from heed.commands.summary import print_config
 from heed.commands.trained import check_amended
-from heed.errors import EXIT_DONE, UserError
+from heed.commands.world import World, launched_world, slurm_job
+from heed.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, UserError
 from heed.tracking.config_file import save_config
+from heed.tracking.jobs import remember_run, run_of_job
+from heed.tracking.lock import run_lock
 from heed.tracking.record import RunRecord
 
 USAGE = """\
@@ -34,51 +40,123 @@ Train a model and test its best checkpoint. Everything goes into a new run folde
 
 
 def main(argv: list[str]) -> int:
-    """Run `heed train` with the words after it; returns the exit code."""
+    """Run `heed train` with the words after it; returns the exit code.
+
+    Where a launcher has started several processes alike, the first does all this, and the others
+    wait for the run that it begins.
+    """
     arguments = parse_arguments(argv, usage=USAGE)
-    folder = resume_folder(arguments.overrides)
+    world = launched_world()
+    if world is None:
+        return train(arguments, None)
+    if world.rank > 0:
+        from heed.commands.rank import follow
+
+        return follow(world)
+    join_world(world)
+    code = EXIT_FAILED
+    try:
+        code = train(arguments, world)
+    except UserError:
+        code = EXIT_USER
+        raise
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+        raise
+    finally:
+        dismiss(code)
+    return code
+
+
+def train(arguments: Arguments, world: World | None) -> int:
+    """Begin a run or a sweep, or go on with a run; returns the exit code."""
+    folder = resume_folder(arguments.overrides) or interrupted_run(arguments, world)
     if folder is not None:
-        return resume(folder, arguments)
-    return launch("train", arguments, start, lambda config: validate(config, arguments.config_dir))
+        return resume(folder, arguments, world)
+
+    def begin(config: dict[str, Any], overrides: list[str]) -> float | None:
+        return start(config, overrides, world)
+
+    return launch("train", arguments, begin, lambda config: validate(config, arguments.config_dir))
 
 
-def start(config: dict[str, Any], overrides: list[str]) -> float | None:
+def start(config: dict[str, Any], overrides: list[str], world: World | None = None) -> float | None:
     """Begin a new run in its empty folder; returns its best validation score."""
     run_dir = Path(config["paths"]["run_dir"])
-    save_config(config, run_dir / CONFIG)
-    (run_dir / OVERRIDES).write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
-    record = RunRecord.create(
-        run_dir,
-        task=config["task"]["name"],
-        name=config["name"],
-        seed=config["seed"],
-        overrides=overrides,
-    )
-    remember(record, config)
-    from heed.commands.session import run_session
+    with run_lock(run_dir):
+        if world is not None:
+            fit_to_world(config["trainer"], world)
+        save_config(config, run_dir / CONFIG)
+        (run_dir / OVERRIDES).write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+        record = RunRecord.create(
+            run_dir,
+            task=config["task"]["name"],
+            name=config["name"],
+            seed=config["seed"],
+            overrides=overrides,
+        )
+        remember(record, config)
+        job = job_name(world)
+        if job:
+            remember_run(config["paths"]["output_dir"], job, overrides, run_dir)
+        from heed.commands.session import run_session
 
-    return run_session(config, record)
+        return run_session(config, record)
 
 
-def resume(folder: Path, arguments: Arguments) -> int:
+def resume(folder: Path, arguments: Arguments, world: World | None = None) -> int:
     """Go on with a run in its own folder, by its own config.
 
+    A run that ended before its first checkpoint begins again, in the same folder.
+
     Raises:
-        UserError: If there is no such run or it has no checkpoint, or a change is not allowed.
+        UserError: If there is no such run, it is in use, or a change is not allowed.
     """
     if arguments.multirun:
         raise UserError("resume= goes on with one run, and has no -m", "call it for each run")
     record, config = open_run(folder, trust=arguments.trust)
     config, changes = resumed_config(config, arguments.overrides)
+    if world is not None:
+        fit_to_world(config["trainer"], world)
     if arguments.show:
         print_config(config)
         return EXIT_DONE
     check_amended(config, arguments.config_dir)
-    resumable_checkpoint(record)
-    record.begin_session(overrides=changes)
-    save_config(config, folder / CONFIG)  # as it is gone on with, for other processes and later
-    remember(record, config)
-    from heed.commands.session import run_session
+    with run_lock(folder):
+        record = RunRecord.open(folder)  # the last holder of the lock may have written to it
+        checkpoint = checkpoint_to_resume(record)
+        record.begin_session(overrides=changes)
+        save_config(config, folder / CONFIG)  # as it is gone on with, for other processes and later
+        remember(record, config)
+        from heed.commands.session import run_session
 
-    run_session(config, record, resumed=True)
+        run_session(config, record, checkpoint=checkpoint, resumed=True)
     return EXIT_DONE
+
+
+def interrupted_run(arguments: Arguments, world: World | None) -> Path | None:
+    """The run that this job was training before its launcher started it again, if any."""
+    attempt = world.attempt if world is not None else int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    job = job_name(world)
+    if not attempt or not job or arguments.multirun or arguments.show:
+        return None
+    config = compose("train", arguments.overrides, arguments.config_dir)
+    folder = run_of_job(config["paths"]["output_dir"], job, arguments.overrides)
+    if folder is not None:
+        print(f"attempt {attempt + 1} of this job goes on with {folder}", flush=True)
+        arguments.overrides = []
+    return folder
+
+
+def job_name(world: World | None) -> str:
+    """A name for the job that a cluster or torchrun runs this process for; "" without one."""
+    return world.job if world is not None else slurm_job()
+
+
+def checkpoint_to_resume(record: RunRecord) -> Path | None:
+    """The checkpoint that a run goes on from; None where it ended before its first one."""
+    folder = record.run_dir / CHECKPOINTS
+    if not any(folder.glob("*.ckpt")):
+        print("There is no checkpoint yet: the run begins again in its folder.", flush=True)
+        return None
+    return resumable_checkpoint(record)

@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -140,7 +141,7 @@ class Task(pl.LightningModule):
             dist.all_reduce(sums)
         total, count = sums.unbind()
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        gradients = [_local(p.grad) for p in self.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
         self._step_loss = total / count
 
@@ -179,8 +180,7 @@ class Task(pl.LightningModule):
             self.clip_gradients(optimizer, most, algorithm)
         else:
             norm = nn.utils.clip_grad_norm_(self.parameters(), math.inf if most is None else most)
-        whole = getattr(norm, "full_tensor", None)  # sharded parameters have a norm in parts
-        return norm if whole is None else whole()
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _count_for_log(self) -> None:
         total, count = self._step_sum, self._step_count
@@ -301,6 +301,11 @@ class Task(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._finish("test")
         self.predictions = _gathered(self.predictions)
+
+
+def _local(gradient: Tensor) -> Tensor:
+    """This process's part of a gradient, which is all of it unless parameters are sharded."""
+    return gradient.to_local() if isinstance(gradient, DTensor) else gradient
 
 
 def _gathered(rows: list[tuple[int, Prediction]]) -> list[tuple[int, Prediction]]:

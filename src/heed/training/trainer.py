@@ -9,17 +9,19 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
 
 from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.precision import resolve_precision
+from heed.training.strategies import cluster_environment
 
 
 def build_trainer(
     *,
     accelerator: str,
     devices: int | str,
-    strategy: str,
+    strategy: str | Strategy,
     num_nodes: int,
     precision: str,
     max_steps: int,
@@ -37,6 +39,7 @@ def build_trainer(
     detect_anomaly: bool,
     overfit_batches: int | float,
     profiler: str | None,
+    requeue: bool,
     callbacks: list[Callback],
     loggers: list[Logger],
     run_dir: Path,
@@ -46,7 +49,8 @@ def build_trainer(
     Args:
         accelerator: "auto", "cpu", "gpu" or "mps".
         devices: How many devices of this machine, or "auto".
-        strategy: Lightning's strategy, for instance "auto" or "ddp".
+        strategy: "auto" for one process, "ddp" with Lightning's defaults, or one of
+            `heed.training.strategies`.
         num_nodes: How many machines.
         precision: "auto" or one of Lightning's.
         max_steps: Optimizer steps at most; -1 for no bound.
@@ -66,6 +70,8 @@ def build_trainer(
         overfit_batches: Train on this many batches of the training data only, and validate on as
             many of the validation data, or on none with limit_val_batches=0.
         profiler: "simple", "advanced" or "pytorch".
+        requeue: Whether a Slurm job that was stopped by SIGUSR1 or SIGUSR2 is put back into the
+            queue; read by the command, not by the Trainer.
         callbacks: Lightning callbacks.
         loggers: Lightning loggers.
         run_dir: The run folder.
@@ -96,7 +102,7 @@ def build_trainer(
         callbacks=[*callbacks, StepMetrics()],
         logger=loggers or False,
         default_root_dir=os.fspath(run_dir),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), cluster_environment()],
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=any(_is_progress_bar(callback) for callback in callbacks),

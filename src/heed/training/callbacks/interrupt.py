@@ -1,4 +1,4 @@
-"""Stopping on request: Ctrl-C and SIGTERM end a training after the step under way, and save it."""
+"""Stopping on request: a signal ends a training after the step under way, and saves it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
+from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED
 from heed.training.callbacks.checkpoint import LastCheckpoint
 from heed.training.callbacks.saving import validates_now
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
-_CAUGHT = (signal.SIGINT, signal.SIGTERM)
+# SIGUSR1 and SIGUSR2 are what clusters send some time before they end a job.
+WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+STOPPING = (signal.SIGTERM, *WARNINGS)
 
 
 class Stopped(SystemExit):
-    """A signal has ended the run; its exit code is 128 + the signal (130 Ctrl-C, 143 SIGTERM).
+    """A signal has ended the run: exit code 130 for Ctrl-C, 143 for any other.
 
     Args:
         signum: The signal.
@@ -29,7 +33,7 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, signum: int, *, saved: bool) -> None:
-        super().__init__(128 + signum)
+        super().__init__(EXIT_INTERRUPTED if signum == signal.SIGINT else EXIT_STOPPED)
         self.signum = signum
         self.saved = saved
 
@@ -37,10 +41,10 @@ class Stopped(SystemExit):
 class Interrupt(Checkpoint):
     """Ends a training cleanly when the process is asked to.
 
-    While a training runs, the first Ctrl-C (SIGINT) or SIGTERM lets the optimizer step under way,
-    or the validation, come to its end, saves `checkpoints/last.ckpt`, and leaves the trainer with
-    `Stopped`. A second signal, or one outside a training, raises `Stopped` at once. All processes
-    of a run stop after the same step, whichever of them got the signal.
+    While a training runs, the first Ctrl-C (SIGINT), SIGTERM, SIGUSR1 or SIGUSR2 lets the optimizer
+    step under way, or the validation, come to its end, saves `checkpoints/last.ckpt`, and leaves
+    the trainer with `Stopped`. A second signal, or one outside a training, raises `Stopped` at
+    once. All processes of a run stop after the same step, whichever of them got the signal.
 
     It is a context manager too, which handles the signals from before to after the trainer's work;
     without it they are handled during training only. Only the main thread can handle signals:
@@ -55,6 +59,7 @@ class Interrupt(Checkpoint):
         self._before: dict[int, Handler] = {}
         self._entered = False
         self._process = os.getpid()
+        self._group: Any = None  # over which processes agree to stop
 
     # The handlers --------------------------------------------------------------------------------
 
@@ -77,7 +82,7 @@ class Interrupt(Checkpoint):
         if threading.current_thread() is not threading.main_thread():
             return
         self._process = os.getpid()
-        for signum in _CAUGHT:
+        for signum in (signal.SIGINT, *STOPPING):
             handler = signal.getsignal(signum)
             self._before.setdefault(signum, handler)
             signal.signal(signum, self._handle)
@@ -138,13 +143,25 @@ class Interrupt(Checkpoint):
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         if self._accumulating:
             return  # gradients are not saved: the step has to be made first
-        asked = self.received is not None
+        signum = self._received_by_any(trainer)
+        if signum:
+            save_last(trainer)
+            raise Stopped(signum, saved=True)
+
+    def _received_by_any(self, trainer: pl.Trainer) -> int:
+        """The signal that some process got, the same answer on all; 0 for none.
+
+        Processes agree over the network of their hosts: asking a GPU would wait for its work.
+        """
+        signum = self.received or 0
         if trainer.world_size > 1 and dist.is_initialized():
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if not asked:
-            return
-        save_last(trainer)
-        raise Stopped(self.received or signal.SIGTERM, saved=True)
+            if self._group is None:
+                here = dist.get_backend() == "gloo"
+                self._group = dist.group.WORLD if here else dist.new_group(backend="gloo")
+            largest = torch.tensor(signum)
+            dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._group)
+            signum = int(largest)
+        return signum
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -153,6 +170,7 @@ class Interrupt(Checkpoint):
 
     def _end(self) -> None:
         self._training = False
+        self._group = None  # the next run of this process has other processes
         if not self._entered:
             self._restore()
 

@@ -1,0 +1,51 @@
+"""One process at a time trains in a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from heed.errors import UserError
+
+_LOCK, _HOLDER = ".lock", ".lock.json"
+
+
+@contextlib.contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold a run folder for the time of the block.
+
+    The operating system lets go of the lock when the process ends, however it ends, so a killed run
+    can be gone on with at once.
+
+    Raises:
+        UserError: If another process holds the folder; it is named.
+    """
+    lock = FileLock(run_dir / _LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"{run_dir} is in use by another heed command{_holder(run_dir)}",
+            "wait until it ends, or stop it with Ctrl-C or SIGTERM",
+        ) from None
+    try:
+        holder = {"process": os.getpid(), "host": platform.node()}
+        (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        yield
+    finally:
+        (run_dir / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(run_dir: Path) -> str:
+    try:
+        holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
+        return f" (process {holder['process']} on {holder['host']})"
+    except (OSError, ValueError, KeyError):
+        return ""
