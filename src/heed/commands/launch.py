@@ -10,7 +10,7 @@ from heed.errors import EXIT_DONE
 
 
 def launch(
-    config_name: str, arguments: Arguments, job: Job, check: Check, *, new_runs: bool = True
+    config_name: str, arguments: Arguments, job: Job, check: Check, *, queue: Job | None = None
 ) -> int:
     """Do what the words after a verb ask for: show the config, run once, or sweep.
 
@@ -20,7 +20,7 @@ def launch(
         job: Called with the frozen config (its `paths.run_dir` a new, empty folder) and the
             overrides it was composed from, in this process.
         check: Called with each frozen config before any job starts; raises `UserError`.
-        new_runs: Whether each job is a new run with a folder of its own.
+        queue: Prepares a new run for a job elsewhere; None where jobs are no runs.
 
     Returns:
         The exit code.
@@ -30,11 +30,12 @@ def launch(
         print(show(config_name, overrides, user, arguments.show), end="")
         return EXIT_DONE
     if arguments.multirun:
-        every_point = sweep if new_runs else visit
-        return every_point(config_name, overrides, job, check=check, config_dir=user)
+        if queue is None:
+            return visit(config_name, overrides, job, check=check, config_dir=user)
+        return sweep(config_name, overrides, job, queue=queue, check=check, config_dir=user)
     frozen = compose(config_name, overrides, user)
     check(frozen)
-    if new_runs:
+    if queue is not None:
         claim_run_folder(frozen)
     job(frozen, overrides)
     return EXIT_DONE

@@ -18,9 +18,11 @@ from pathlib import Path
 from heed.commands.fit import fit
 from heed.commands.quiet import quiet_libraries
 from heed.commands.rendezvous import Rendezvous, meet_at
-from heed.commands.run_paths import LOGS, TOKENIZER, open_run
+from heed.commands.run_paths import CONFIG, LOGS, TOKENIZER
 from heed.commands.world import World, enter
 from heed.errors import EXIT_FAILED, UserError
+from heed.tracking.config_file import load_config
+from heed.tracking.record import RunRecord
 
 PARENT_SECONDS = 10.0  # after the first process has gone, until this one is ended
 
@@ -86,7 +88,8 @@ def join(run_dir: Path, checkpoint: Path | None) -> None:
     from heed.commands.assemble import assemble
     from heed.commands.session import build_trainer, ending_on_signals, handling_signals, test
 
-    record, config = open_run(run_dir)
+    record = RunRecord.open(run_dir)  # of this user's own command, as the first process says
+    config = load_config(run_dir / CONFIG)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     with ending_on_signals():
         parts = assemble(

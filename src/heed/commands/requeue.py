@@ -1,4 +1,4 @@
-"""A Slurm job that was warned of its end goes back into the queue, once its run is saved."""
+"""A Slurm job that is warned of its end goes back into the queue, once its run is saved."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _SECONDS = 60.0
 
 
 def requeue(config: dict[str, Any], stopped: Stopped) -> None:
-    """Ask Slurm to start this job again, if it was SIGUSR1 or SIGUSR2 that stopped it.
+    """Ask Slurm to start this job again if it was warned: by SIGUSR1, SIGUSR2 or a preemption.
 
-    SIGTERM is not answered so: it comes from `scancel`, or from a preemption after which Slurm puts
-    the job back by itself.
+    SIGTERM comes with a preemption, and from `scancel`, after which a job has to stay away.
 
     Args:
         config: The frozen config; `trainer.requeue` turns this off.
@@ -26,17 +25,32 @@ def requeue(config: dict[str, Any], stopped: Stopped) -> None:
     from heed.training.callbacks.interrupt import WARNINGS
 
     job = os.environ.get("SLURM_JOB_ID")
-    if not job or stopped.signum not in WARNINGS or not config["trainer"]["requeue"]:
+    if not job or not config["trainer"]["requeue"]:
         return
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    name = f"{array}_{task}" if array and task else job
-    print(f"Putting job {name} back into the queue.", file=sys.stderr, flush=True)
+    if stopped.signum not in WARNINGS and not _is_preempted(job):
+        return
+    print(f"Putting job {job} back into the queue.", file=sys.stderr, flush=True)
+    done = _scontrol("requeue", job)
+    if done.returncode:
+        reason = done.stderr.strip()
+        print(f"Slurm did not take job {job} back: {reason}", file=sys.stderr, flush=True)
+
+
+def _is_preempted(job: str) -> bool:
+    """Whether Slurm has begun to preempt a job, and it runs on for the time of grace.
+
+    A job that ends by itself within that time is not put back by Slurm. Without such a time Slurm
+    does it, and the job is no longer running.
+    """
+    shown = _scontrol("show", "job", job, "-o").stdout
+    facts = dict(word.partition("=")[::2] for word in shown.split() if "=" in word)
+    since = facts.get("PreemptTime", "None")
+    return facts.get("JobState") == "RUNNING" and since not in ("None", "Unknown", "N/A")
+
+
+def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["scontrol", *words]
     try:
-        done = subprocess.run(
-            ["scontrol", "requeue", name], capture_output=True, text=True, timeout=_SECONDS
-        )
-        reason = done.stderr.strip() if done.returncode else ""
+        return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
-    if reason:
-        print(f"Slurm did not take job {name} back: {reason}", file=sys.stderr, flush=True)
+        return subprocess.CompletedProcess(command, 1, "", str(error))

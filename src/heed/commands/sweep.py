@@ -22,6 +22,8 @@ from heed.commands.compose import (
 )
 from heed.commands.run_folder import claim_run_folder
 from heed.errors import EXIT_DONE, EXIT_FAILED, UserError, UserErrors, raise_together
+from heed.tracking.config_file import load_config
+from heed.tracking.record import RunRecord
 
 
 @dataclass
@@ -39,10 +41,14 @@ def sweep(
     overrides: list[str],
     job: Job,
     *,
+    queue: Job | None = None,
     check: Check,
     config_dir: Path | None = None,
 ) -> int:
     """Run a job for each point of a sweep, by Hydra's sweeper and launcher.
+
+    A launcher of jobs elsewhere (`hydra/launcher=slurm`) only has the run folders prepared here, by
+    `queue`.
 
     A point whose job fails does not stop the others; a config that is wrong stops the sweep before
     its first job.
@@ -57,7 +63,7 @@ def sweep(
     points: list[Point] = []
     parent = os.getpid()
 
-    def run_point(composed: Any) -> float | None:
+    def run_point(composed: Any) -> float | str | None:
         from hydra.core.hydra_config import HydraConfig
 
         hydra_part = HydraConfig.get()
@@ -70,6 +76,10 @@ def sweep(
             check(frozen)
             claim_run_folder(frozen)
             point.run_dir = frozen["paths"]["run_dir"]
+            if str(hydra_part.launcher._target_).endswith(".SlurmLauncher"):
+                assert queue is not None, "only a new run can be queued"
+                queue(frozen, point.overrides)
+                return point.run_dir
             point.value = job(frozen, point.overrides)
         except Exception as error:
             if os.getpid() != parent:
@@ -151,7 +161,23 @@ def _check_points(hydra: Any, config_name: str, grid: list[list[str]], check: Ch
     raise_together(errors)
 
 
+def _look_up(point: Point) -> None:
+    """What became of a run that was trained elsewhere."""
+    record = RunRecord.open(Path(point.run_dir))
+    status = record.fields["status"]
+    if status in ("failed", "interrupted", "stopped"):
+        point.failure = record.fields["reason"] or status
+    elif status == "done":
+        monitor = load_config(record.run_dir / "config.yaml")["task"]["monitor"]
+        point.value = record.fields["metrics"].get(monitor)
+    else:
+        point.overrides.append(f"({status})")
+
+
 def _summary(points: list[Point]) -> int:
+    for point in points:
+        if point.run_dir and point.value is None and not point.failure:
+            _look_up(point)
     failed = [point for point in points if point.failure]
     print(f"\nsweep: {len(points)} runs, {len(failed)} failed")
     for number, point in enumerate(points, start=1):

@@ -77,7 +77,10 @@ def train(arguments: Arguments, world: World | None) -> int:
     def begin(config: dict[str, Any], overrides: list[str]) -> float | None:
         return start(config, overrides, world)
 
-    return launch("train", arguments, begin, lambda config: validate(config, arguments.config_dir))
+    def check(config: dict[str, Any]) -> None:
+        validate(config, arguments.config_dir)
+
+    return launch("train", arguments, begin, check, queue=queue)
 
 
 def start(config: dict[str, Any], overrides: list[str], world: World | None = None) -> float | None:
@@ -86,22 +89,35 @@ def start(config: dict[str, Any], overrides: list[str], world: World | None = No
     with run_lock(run_dir):
         if world is not None:
             fit_to_world(config["trainer"], world)
-        save_config(config, run_dir / CONFIG)
-        (run_dir / OVERRIDES).write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
-        record = RunRecord.create(
-            run_dir,
-            task=config["task"]["name"],
-            name=config["name"],
-            seed=config["seed"],
-            overrides=overrides,
-        )
-        remember(record, config)
+        record = write_down(config, overrides)
         job = job_name(world)
         if job:
             remember_run(config["paths"]["output_dir"], job, overrides, run_dir)
         from heed.commands.session import run_session
 
         return run_session(config, record)
+
+
+def queue(config: dict[str, Any], overrides: list[str]) -> None:
+    """Make all of a new run but its training, which `heed train resume=` does elsewhere."""
+    write_down(config, overrides, queued=True)
+
+
+def write_down(config: dict[str, Any], overrides: list[str], *, queued: bool = False) -> RunRecord:
+    """Put the frozen config and the record of a new run into its folder."""
+    run_dir = Path(config["paths"]["run_dir"])
+    save_config(config, run_dir / CONFIG)
+    (run_dir / OVERRIDES).write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+    record = RunRecord.create(
+        run_dir,
+        task=config["task"]["name"],
+        name=config["name"],
+        seed=config["seed"],
+        overrides=overrides,
+        queued=queued,
+    )
+    remember(record, config)
+    return record
 
 
 def resume(folder: Path, arguments: Arguments, world: World | None = None) -> int:
@@ -157,6 +173,7 @@ def checkpoint_to_resume(record: RunRecord) -> Path | None:
     """The checkpoint that a run goes on from; None where it ended before its first one."""
     folder = record.run_dir / CHECKPOINTS
     if not any(folder.glob("*.ckpt")):
-        print("There is no checkpoint yet: the run begins again in its folder.", flush=True)
+        if record.fields["status"] != "queued":
+            print("There is no checkpoint yet: the run begins again in its folder.", flush=True)
         return None
     return resumable_checkpoint(record)

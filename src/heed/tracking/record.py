@@ -26,7 +26,7 @@ from heed.tracking.folder import RECORD_NAME, is_run_folder, near_run_folders
 from heed.tracking.record_kinds import check_kinds
 
 SCHEMA = 1
-Status = Literal["running", "done", "failed", "interrupted", "stopped"]
+Status = Literal["queued", "running", "done", "failed", "interrupted", "stopped"]
 _MERGED = ("metrics", "signatures", "data", "tokenizer", "throughput")
 _PLAIN = ("parameters", "best_checkpoint", "steps", "epochs")
 
@@ -62,6 +62,7 @@ class RunRecord:
         seed: int | None,
         overrides: Sequence[str] = (),
         command: Sequence[str] | None = None,
+        queued: bool = False,
     ) -> RunRecord:
         """Begin the record of a new run in its empty folder, with status "running".
 
@@ -75,6 +76,7 @@ class RunRecord:
             seed: The seed of everything random.
             overrides: What was typed after the verb.
             command: The command line; `sys.argv` when None.
+            queued: Whether the run is to be trained later, which its status says until then.
 
         Raises:
             UserError: If there is a record in the folder, or it cannot be written.
@@ -100,6 +102,8 @@ class RunRecord:
             "best_checkpoint": None,
             "sessions": [],
         }
+        if queued:
+            fields["status"] = "queued"
         record = cls(run_dir, fields)
         record.save()
         return record
@@ -202,8 +206,9 @@ class RunRecord:
     ) -> None:
         """Go on with this run: what its last session was moves to `sessions`."""
         fresh = {**_session(command, overrides), **_environment(self.run_dir)}
-        before = {key: self.fields.get(key) for key in fresh}
-        self.fields["sessions"] = [*self.fields.get("sessions", []), before]
+        if self.fields["status"] != "queued":
+            before = {key: self.fields.get(key) for key in fresh}
+            self.fields["sessions"] = [*self.fields.get("sessions", []), before]
         self.fields.update(fresh)
         self._clock = time.monotonic()
         self.save()
