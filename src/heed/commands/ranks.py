@@ -42,7 +42,7 @@ def dismiss(exit_code: int) -> None:
     global _joined
     if _joined is not None:
         with contextlib.suppress(Exception):  # torchrun may have ended them, and its store
-            _joined.post(Call(None, exit_code=exit_code))
+            _joined.dismiss(exit_code)
         _joined = None
 
 

@@ -7,6 +7,7 @@ composed, sampled or named twice, and a mistake in the words is said once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import timedelta
@@ -17,6 +18,7 @@ from heed.errors import EXIT_FAILED
 
 PATIENCE = timedelta(hours=24)  # the first process may have to train a tokenizer first
 _POLL = timedelta(seconds=60)
+_GOODBYE = timedelta(seconds=10)
 
 
 class Call(NamedTuple):
@@ -47,6 +49,7 @@ class Rendezvous:
 
         store, _, _ = next(dist.rendezvous("env://", world.rank, world.size))
         self._store = dist.PrefixStore(f"heed/{world.attempt}", store)
+        self._rank, self._size = world.rank, world.size
         self._count = 0
 
     def post(self, call: Call) -> None:
@@ -54,20 +57,29 @@ class Rendezvous:
         self._store.set(f"call-{self._count}", json.dumps(call._asdict()))
         self._count += 1
 
+    def dismiss(self, exit_code: int) -> None:
+        """Say that there is no more, and stay until all have heard it: they ask this process."""
+        said = self._count
+        self.post(Call(None, exit_code=exit_code))
+        heard = [f"heard-{said}-{rank}" for rank in range(1, self._size)]
+        with contextlib.suppress(Exception):  # somebody has gone, and need not hear it
+            self._store.wait(heard, _GOODBYE)
+
     def wait(self) -> Call:
         """The next call; one to end with a failure if the first process has gone."""
         key, waited = f"call-{self._count}", timedelta(0)
         while waited < PATIENCE:
             try:
                 self._store.wait([key], _POLL)
+                said: dict[str, Any] = json.loads(self._store.get(key))
+                self._store.set(f"heard-{self._count}-{self._rank}", "")
             except Exception as error:
-                if _timed_out(error):
-                    waited += _POLL
-                    continue
-                return Call(None, exit_code=EXIT_FAILED)
-            self._count += 1
-            said: dict[str, Any] = json.loads(self._store.get(key))
-            return Call(**said)
+                if not _timed_out(error):
+                    break
+                waited += _POLL
+            else:
+                self._count += 1
+                return Call(**said)
         return Call(None, exit_code=EXIT_FAILED)
 
 
