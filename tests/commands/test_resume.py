@@ -14,6 +14,8 @@ import pytest
 from heed.commands.resume import resume_folder
 from heed.commands.run_paths import latest_run
 from heed.errors import UserError
+from heed.tracking.csv_logger import read_metrics
+from heed.tracking.lock import run_lock
 
 
 @pytest.fixture
@@ -143,3 +145,33 @@ def test_a_moved_folder_goes_on(
     assert answer.code == 0, answer.err
     assert record(moved)["steps"] == 4
     assert "run='" in answer.out, "a path with a space is quoted in what to type next"
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(
+    heed: Callable[..., Any], finished: Path, record: Callable[..., dict[str, Any]]
+) -> None:
+    """As SIGKILL leaves it: no checkpoint, a record that says "running"."""
+    losses = [row for row in read_metrics(finished / "metrics.csv") if row.get("train/loss")]
+    shutil.rmtree(finished / "checkpoints")
+    shutil.rmtree(finished / "tokenizer")
+    fields = record(finished)
+    fields["status"] = "running"
+    (finished / "run.json").write_text(json.dumps(fields), encoding="utf-8")
+    answer = heed("train", f"resume={finished}")
+    assert answer.code == 0, answer.err
+    assert "There is no checkpoint yet" in answer.out
+    assert record(finished)["status"] == "done"
+    assert len(record(finished)["sessions"]) == 1
+    again = [row for row in read_metrics(finished / "metrics.csv") if row.get("train/loss")]
+    assert again[-len(losses) :] == losses
+    assert list((finished / "checkpoints").glob("*.ckpt"))
+
+
+def test_two_commands_in_one_folder(heed: Callable[..., Any], finished: Path) -> None:
+    before = (finished / "run.json").read_bytes()
+    with run_lock(finished):
+        answer = heed("train", f"resume={finished}", "trainer.max_steps=5")
+    assert answer.code == 2
+    assert f"{finished} is in use by another heed command (process {os.getpid()} on" in answer.err
+    assert (finished / "run.json").read_bytes() == before
+    assert heed("train", f"resume={finished}", "trainer.max_steps=5").code == 0

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     def check(config: dict[str, Any]) -> None:
         validate(config, arguments.config_dir)
 
-    return launch("train", arguments, report, check)
+    return launch("train", arguments, report, check, new_runs=False)
 
 
 def report(config: dict[str, Any], overrides: list[str]) -> None:

@@ -10,7 +10,13 @@ from heed.errors import EXIT_DONE
 
 
 def launch(
-    config_name: str, arguments: Arguments, job: Job, check: Check, *, queue: Job | None = None
+    config_name: str,
+    arguments: Arguments,
+    job: Job,
+    check: Check,
+    *,
+    new_runs: bool = True,
+    queue: Job | None = None,
 ) -> int:
     """Do what the words after a verb ask for: show the config, run once, or sweep.
 
@@ -20,7 +26,8 @@ def launch(
         job: Called with the frozen config (its `paths.run_dir` a new, empty folder) and the
             overrides it was composed from, in this process.
         check: Called with each frozen config before any job starts; raises `UserError`.
-        queue: Prepares a new run for a job elsewhere; None where jobs are no runs.
+        new_runs: Whether each job is a new run with a folder of its own.
+        queue: Prepares a new run that is trained elsewhere, for launchers of such jobs.
 
     Returns:
         The exit code.
@@ -30,12 +37,12 @@ def launch(
         print(show(config_name, overrides, user, arguments.show), end="")
         return EXIT_DONE
     if arguments.multirun:
-        if queue is None:
+        if not new_runs:
             return visit(config_name, overrides, job, check=check, config_dir=user)
         return sweep(config_name, overrides, job, queue=queue, check=check, config_dir=user)
     frozen = compose(config_name, overrides, user)
     check(frozen)
-    if queue is not None:
+    if new_runs:
         claim_run_folder(frozen)
     job(frozen, overrides)
     return EXIT_DONE

@@ -34,9 +34,9 @@ class RunJob:
         Raises:
             RuntimeError: If the training failed.
         """
-        from heed.cli import main
+        from heed.commands.train import main
 
-        code = main(["train", f"resume={self.run_dir}"])
+        code = main([f"resume={self.run_dir}"])
         if code:
             raise RuntimeError(f"heed train resume={self.run_dir} ended with exit code {code}")
         return self.run_dir

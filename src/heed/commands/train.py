@@ -170,10 +170,14 @@ def job_name(world: World | None) -> str:
 
 
 def checkpoint_to_resume(record: RunRecord) -> Path | None:
-    """The checkpoint that a run goes on from; None where it ended before its first one."""
-    folder = record.run_dir / CHECKPOINTS
-    if not any(folder.glob("*.ckpt")):
-        if record.fields["status"] != "queued":
+    """The checkpoint that a run goes on from; None where it ended before its first one.
+
+    Raises:
+        UserError: If a run that was finished has no checkpoint, or no checkpoint is whole.
+    """
+    folder, status = record.run_dir / CHECKPOINTS, record.fields["status"]
+    if status != "done" and not any(folder.glob("*.ckpt")):
+        if status != "queued":
             print("There is no checkpoint yet: the run begins again in its folder.", flush=True)
         return None
     return resumable_checkpoint(record)
