@@ -151,7 +151,8 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(
     heed: Callable[..., Any], finished: Path, record: Callable[..., dict[str, Any]]
 ) -> None:
     """As SIGKILL leaves it: no checkpoint, a record that says "running"."""
-    losses = [row for row in read_metrics(finished / "metrics.csv") if row.get("train/loss")]
+    rows = read_metrics(finished / "metrics.csv")
+    losses = [row["train/loss"] for row in rows if row["train/loss"]]
     shutil.rmtree(finished / "checkpoints")
     shutil.rmtree(finished / "tokenizer")
     fields = record(finished)
@@ -162,8 +163,8 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(
     assert "There is no checkpoint yet" in answer.out
     assert record(finished)["status"] == "done"
     assert len(record(finished)["sessions"]) == 1
-    again = [row for row in read_metrics(finished / "metrics.csv") if row.get("train/loss")]
-    assert again[-len(losses) :] == losses
+    rows = read_metrics(finished / "metrics.csv")
+    assert [row["train/loss"] for row in rows if row["train/loss"]][-len(losses) :] == losses
     assert list((finished / "checkpoints").glob("*.ckpt"))
 
 

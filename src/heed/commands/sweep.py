@@ -34,6 +34,7 @@ class Point:
     run_dir: str = ""
     value: float | None = None
     failure: str = ""
+    elsewhere: bool = False
 
 
 def sweep(
@@ -79,6 +80,7 @@ def sweep(
             if str(hydra_part.launcher._target_).endswith(".SlurmLauncher"):
                 assert queue is not None, "only a new run can be queued"
                 queue(frozen, point.overrides)
+                point.elsewhere = True
                 return point.run_dir
             point.value = job(frozen, point.overrides)
         except Exception as error:
@@ -176,7 +178,7 @@ def _look_up(point: Point) -> None:
 
 def _summary(points: list[Point]) -> int:
     for point in points:
-        if point.run_dir and point.value is None and not point.failure:
+        if point.elsewhere:
             _look_up(point)
     failed = [point for point in points if point.failure]
     print(f"\nsweep: {len(points)} runs, {len(failed)} failed")
