@@ -17,6 +17,10 @@ _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
+class WritingError(UserError):
+    """A file could not be written, for a reason that the user can mend."""
+
+
 @contextlib.contextmanager
 def replacing(
     path: Path,
@@ -36,7 +40,7 @@ def replacing(
         previous: A name for what was at `path` before; None lets go of it.
 
     Raises:
-        UserError: If the disk is full or may not be written to.
+        WritingError: If the disk is full or may not be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -83,7 +87,7 @@ def link_or_copy(source: Path, path: Path, *, previous: Path | None = None) -> N
         previous: A name for what was at `path` before; None lets go of it.
 
     Raises:
-        UserError: If the disk is full or may not be written to.
+        WritingError: If the disk is full or may not be written to.
     """
     if path.exists() and os.path.samefile(source, path):
         return
@@ -109,7 +113,7 @@ def link_folder(source: Path, path: Path, *, previous: Path | None = None) -> No
         previous: A name for what was at `path` before; None deletes it.
 
     Raises:
-        UserError: If the disk is full or may not be written to.
+        WritingError: If the disk is full or may not be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -186,14 +190,14 @@ def sync_folder(folder: Path) -> None:
 def writing_error(
     path: Path, error: OSError, *, elsewhere: str = "paths.output_dir=FOLDER"
 ) -> Exception:
-    """What to raise when `path` could not be written: a UserError where the user can mend it."""
+    """What to raise when `path` could not be written: a `WritingError` if the user can mend it."""
     if error.errno in _FULL:
-        return UserError(
+        return WritingError(
             f"{path} could not be written: {error.strerror or 'no space left'}",
             f"free some space there, or write elsewhere with {elsewhere}",
         )
     if error.errno in _CLOSED:
-        return UserError(
+        return WritingError(
             f"{path} could not be written: {error.strerror}",
             f"choose a folder that you may write to with {elsewhere}",
         )

@@ -206,13 +206,13 @@ def test_a_folder_is_a_checkpoint_like_any_other(folder, content, tmp_path):
     best = tmp_path / "best.ckpt"
     save_sharded(whole, best)
     assert resumable_step(best) == 41
-    size = disk_use(tmp_path)[1]
+    size = disk_use(tmp_path)["bytes"]
     io.previous[folder] = tmp_path / "previous.ckpt"
     io.link(best, folder)
     assert verify_checkpoint(folder) is None
     assert resumable_step(folder) == 41
     assert resumable_step(tmp_path / "previous.ckpt") is None
-    assert disk_use(tmp_path) == (3, size)
+    assert disk_use(tmp_path) == {"count": 3, "bytes": size}
     io.remove_checkpoint(best)
     io.remove_checkpoint(best)
     assert resumable_step(folder) == 41

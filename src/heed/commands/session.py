@@ -201,6 +201,7 @@ def _recording(trainer: pl.Trainer, record: RunRecord) -> Iterator[None]:
 def _record_training(trainer: pl.Trainer, record: RunRecord) -> None:
     from heed.training.callbacks.checkpoint import BestCheckpoint, best_checkpoint
     from heed.training.callbacks.throughput import Throughput
+    from heed.training.checkpoint_io import disk_use
 
     if not trainer.is_global_zero or trainer.global_step == 0:
         return  # nothing was trained, or what a checkpoint holds was not even read
@@ -217,6 +218,7 @@ def _record_training(trainer: pl.Trainer, record: RunRecord) -> None:
         steps=trainer.global_step,
         epochs=trainer.current_epoch,
         best_checkpoint=best_checkpoint(trainer),
+        checkpoints=disk_use(record.run_dir / CHECKPOINTS),
         signatures=getattr(trainer.lightning_module, "signatures", {}),
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.run_paths import CHECKPOINTS
+from heed.files import readable_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,6 +69,11 @@ def closing_summary(record: RunRecord, parts: Parts) -> None:
             console.print(f"  {title:<16}{score_line(scores, stage)}")
     for name, signature in fields.get("signatures", {}).items():
         console.print(f"  [dim]{name} signature  {signature}[/dim]")
+    kept = fields.get("checkpoints")
+    if kept and kept["count"]:
+        size = readable_bytes(kept["bytes"])
+        files = "1 file" if kept["count"] == 1 else f"{kept['count']} files"
+        console.print(f"  {'checkpoints':<16}{files}, {size}")
     console.print(f"  {'run folder':<16}{run}", markup=False)
     for report in sorted((record.run_dir / "profile").glob("fit-*.txt")):
         console.print(f"  {'profile':<16}{shown_path(report)}", markup=False)

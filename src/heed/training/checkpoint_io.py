@@ -16,6 +16,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from heed.errors import UserError
 from heed.files import (
+    WritingError,
     link_folder,
     link_or_copy,
     readable_bytes,
@@ -58,7 +59,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            UserError: If the disk is full or may not be written to; no temporary file is left.
+            WritingError: If the disk is full or may not be written to; no temporary file is left.
         """
         assert storage_options is None, "checkpoints are local files"
         target = Path(path)
@@ -75,7 +76,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise _with_room(writing_error(target, cause), checkpoint, target) from error
         except OSError as error:
             raise writing_error(target, error) from error
-        except UserError as error:
+        except WritingError as error:
             raise _with_room(error, checkpoint, target) from error
 
     def load_checkpoint(
@@ -99,7 +100,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Give a checkpoint that was saved a second name, in place of what had that name.
 
         Raises:
-            UserError: If the disk is full or may not be written to.
+            WritingError: If the disk is full or may not be written to.
         """
         link_checkpoint(source, path, previous=self.previous.get(path))
 
@@ -145,7 +146,7 @@ def link_checkpoint(source: Path, path: Path, *, previous: Path | None = None) -
     """Give a checkpoint a second name, in place of what had that name.
 
     Raises:
-        UserError: If the disk is full or may not be written to.
+        WritingError: If the disk is full or may not be written to.
     """
     link = link_folder if source.is_dir() else link_or_copy
     link(source, path, previous=previous)
@@ -201,8 +202,8 @@ def clear_leftovers(folder: Path) -> None:
             remove(path)
 
 
-def disk_use(folder: Path | str) -> tuple[int, int]:
-    """How many checkpoints a folder holds, and the bytes they take.
+def disk_use(folder: Path | str) -> dict[str, int]:
+    """The `count` of the checkpoints in a folder, and the `bytes` they take.
 
     A broken one that was moved aside counts; two names of one file are two checkpoints, and take
     its bytes once.
@@ -214,7 +215,7 @@ def disk_use(folder: Path | str) -> tuple[int, int]:
             facts = part.stat()
             if part.is_file():
                 sizes[facts.st_dev, facts.st_ino] = facts.st_size
-    return len(checkpoints), sum(sizes.values())
+    return {"count": len(checkpoints), "bytes": sum(sizes.values())}
 
 
 def tensor_bytes(value: Any) -> int:
@@ -222,6 +223,13 @@ def tensor_bytes(value: Any) -> int:
     storages: dict[int, int] = {}
     _collect_storages(value, storages)
     return sum(storages.values())
+
+
+def file_bytes(checkpoint: dict[str, Any]) -> int:
+    """The size of the file that a checkpoint would be."""
+    counter = _Counter()
+    torch.save(checkpoint, cast("IO[bytes]", counter))
+    return counter.bytes
 
 
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
@@ -233,6 +241,20 @@ def _glance(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise UserError(f"it holds a {type(checkpoint).__name__}")
     return checkpoint
+
+
+class _Counter:
+    """A file that is nowhere, and only counts what is written to it."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, data: Any) -> int:
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing."""
 
 
 def _collect_storages(value: Any, found: dict[int, int]) -> None:
@@ -249,13 +271,13 @@ def _collect_storages(value: Any, found: dict[int, int]) -> None:
 
 def _with_room(error: Exception, checkpoint: dict[str, Any], target: Path) -> Exception:
     """A failed write with what it needed and what there was, where that is the reason."""
-    if not isinstance(error, UserError):
+    if not isinstance(error, WritingError):
         return error
-    needed, free = tensor_bytes(checkpoint), shutil.disk_usage(target.parent).free
+    needed, free = file_bytes(checkpoint), shutil.disk_usage(target.parent).free
     if needed < free:
-        return error
+        return error  # a quota, or a folder that may not be written to
     room = f"{readable_bytes(needed)} are needed, {readable_bytes(free)} are free"
-    return UserError(f"{error.problem} ({room})", error.remedy)
+    return WritingError(f"{error.problem} ({room})", error.remedy)
 
 
 def _broken(path: Path, reason: str) -> UserError:

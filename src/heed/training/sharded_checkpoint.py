@@ -35,7 +35,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
 from heed.errors import UserError
-from heed.files import replace_folder, replacing, writing_error
+from heed.files import WritingError, replace_folder, replacing, writing_error
 from heed.training.checksum import ChecksumWriter
 
 SUMS = "SHA256SUMS"
@@ -77,7 +77,7 @@ def save_sharded(
         previous: The name that the folder takes that is there now; None deletes it.
 
     Raises:
-        UserError: In every process, if the disk is full or may not be written to.
+        WritingError: In every process, if the disk is full or may not be written to.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.sharded.tmp")  # one name for all processes
@@ -328,16 +328,16 @@ def _failing_together(target: Path) -> Iterator[None]:
     """A block that fails in every process if files could not be written in one.
 
     Raises:
-        UserError: In every process.
+        WritingError: In every process.
     """
     said: tuple[str, str] | None = None
     try:
         yield
-    except UserError as error:
+    except WritingError as error:
         said = (error.problem, error.remedy)
     except OSError as error:
         found = writing_error(target, error)
-        if isinstance(found, UserError):
+        if isinstance(found, WritingError):
             said = (found.problem, found.remedy)
         else:
             said = (f"{target} could not be written: {error}", "")
@@ -347,7 +347,7 @@ def _failing_together(target: Path) -> Iterator[None]:
         dist.all_gather_object(answers, said)
     first = next((answer for answer in answers if answer is not None), None)
     if first is not None:
-        raise UserError(*first)
+        raise WritingError(*first)
 
 
 def _cause(error: CheckpointException) -> Exception:

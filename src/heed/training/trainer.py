@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from heed.training.callbacks.step_metrics import StepMetrics
+from heed.training.asynchronous_io import AsynchronousCheckpointIO
 from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.precision import resolve_precision
 from heed.training.strategies import cluster_environment
@@ -40,6 +41,7 @@ def build_trainer(
     overfit_batches: int | float,
     profiler: str | None,
     requeue: bool,
+    asynchronous_checkpoints: bool = False,
     callbacks: list[Callback],
     loggers: list[Logger],
     run_dir: Path,
@@ -72,10 +74,13 @@ def build_trainer(
         profiler: "simple", "advanced" or "pytorch".
         requeue: Whether a Slurm job that was stopped by SIGUSR1 or SIGUSR2 is put back into the
             queue; read by the command, not by the Trainer.
+        asynchronous_checkpoints: Whether checkpoints are written in the background, from a copy in
+            memory.
         callbacks: Lightning callbacks.
         loggers: Lightning loggers.
         run_dir: The run folder.
     """
+    checkpoint_io = AsynchronousCheckpointIO if asynchronous_checkpoints else AtomicCheckpointIO
     counts_batches = isinstance(val_check_interval, int)
     trainer = pl.Trainer(
         accelerator=accelerator,
@@ -102,7 +107,7 @@ def build_trainer(
         callbacks=[*callbacks, StepMetrics()],
         logger=loggers or False,
         default_root_dir=os.fspath(run_dir),
-        plugins=[AtomicCheckpointIO(), cluster_environment()],
+        plugins=[checkpoint_io(), cluster_environment()],
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=any(_is_progress_bar(callback) for callback in callbacks),

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
 from heed.errors import UserError, nearest
+from heed.training.callbacks.disk_room import warn_of_little_room
 from heed.training.callbacks.saving import (
     FOLDER,
     SaveFailed,
@@ -24,6 +25,7 @@ from heed.training.callbacks.saving import (
     checkpoint_io,
     saving,
     settle,
+    tell,
     twin,
     validates_now,
     warn_of,
@@ -87,7 +89,6 @@ class BestCheckpoint(ModelCheckpoint, SavingPolicy):
 
     @property
     def files(self) -> int | None:
-        """How many files it keeps at most; None without a bound."""
         return None if self.save_top_k == -1 else self.save_top_k
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -334,7 +335,6 @@ class LastCheckpoint(PeriodicCheckpoint):
 
     @property
     def files(self) -> int | None:
-        """How many files it keeps at most."""
         return 2 if self.keep_previous else 1
 
     def path(self, trainer: pl.Trainer) -> Path:
@@ -348,6 +348,11 @@ class LastCheckpoint(PeriodicCheckpoint):
         io = checkpoint_io(trainer)
         if io is not None and self.keep_previous:
             io.previous[self.path(trainer)] = _folder(trainer) / PREVIOUS
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if trainer.is_global_zero:
+            warn_of_little_room(trainer, _folder(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._due = True
@@ -381,7 +386,6 @@ class HistoryCheckpoint(PeriodicCheckpoint):
 
     @property
     def files(self) -> int | None:
-        """How many files it keeps at most; None without a bound."""
         return None if self.keep == -1 else self.keep
 
     def path(self, trainer: pl.Trainer) -> Path:
@@ -435,8 +439,9 @@ def best_checkpoint(trainer: pl.Trainer) -> Path | None:
     What is still being written is waited for. Each process may ask alone.
     """
     io = checkpoint_io(trainer)
-    if io is not None:
-        io.wait()
+    failure = None if io is None else io.wait()
+    if failure is not None:
+        tell(f"warning: {failure}")
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     found = [Path(c.best_model_path) for c in callbacks if _has_best(c)]
     found += [c.path(trainer) for c in callbacks if isinstance(c, LastCheckpoint)]

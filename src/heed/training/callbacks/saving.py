@@ -11,13 +11,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from heed.errors import UserError
+from heed.files import WritingError
 from heed.training.checkpoint_io import AtomicCheckpointIO
 
 FOLDER = "checkpoints"
 
 
-class SaveFailed(UserError):
+class SaveFailed(WritingError):
     """A checkpoint that could not be written; what had its name before is still there."""
 
 
@@ -41,10 +41,17 @@ class SavingPolicy:
         validations: Validations that have ended since training began.
         saved: The moment of the last save, and its file where it holds all that a training needs to
             go on; None if there was no save, or it failed.
+        weights_only: Whether its files hold no more than weights.
     """
 
     validations = 0
     saved: tuple[Moment, Path | None] | None = None
+    weights_only = False
+
+    @property
+    def files(self) -> int | None:
+        """How many files it keeps at most; None without a bound."""
+        raise AssertionError("a policy knows its bound")  # pragma: no cover
 
     def moment(self, trainer: pl.Trainer) -> Moment:
         """Where training is now."""
@@ -69,7 +76,7 @@ def saving(trainer: pl.Trainer) -> Iterator[None]:
     failure: Exception | None = None
     try:
         yield
-    except (UserError, OSError) as error:
+    except (WritingError, OSError) as error:
         failure = error
         trainer.strategy.barrier("Trainer.save_checkpoint")
     _raise_together(trainer, failure)
@@ -99,11 +106,16 @@ def warn_of(trainer: pl.Trainer, failure: SaveFailed | None) -> None:
     """Say on stderr that a save has failed, and that training goes on."""
     if failure is not None and trainer.is_global_zero:
         remedy = f"; {failure.remedy}" if failure.remedy else ""
-        print(
+        tell(
             f"warning: {failure.problem}{remedy}. Training goes on, and saves again at the next "
-            "occasion.",
-            file=sys.stderr,
+            "occasion."
         )
+
+
+def tell(text: str) -> None:
+    """Print to stderr, unless that too goes to a file on the full disk."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def twin(trainer: pl.Trainer, moment: Moment) -> Path | None:
@@ -140,7 +152,7 @@ def validates_now(trainer: pl.Trainer) -> bool:
 def _raise_together(trainer: pl.Trainer, failure: Exception | None) -> None:
     if not trainer.strategy.reduce_boolean_decision(failure is not None, all=False):
         return
-    if isinstance(failure, UserError):
+    if isinstance(failure, WritingError):
         raise SaveFailed(failure.problem, failure.remedy) from failure
     said = "another process could not write its checkpoint" if failure is None else str(failure)
     raise SaveFailed(said) from failure
