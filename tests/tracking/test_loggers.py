@@ -63,6 +63,72 @@ def test_a_resumed_run_goes_on_in_its_file(tmp_path):
     ]
 
 
+def test_rows_and_columns_after_a_checkpoint_are_dropped_when_its_run_goes_on(tmp_path):
+    first = CsvLogger(run_dir=tmp_path)
+    first.log_metrics({"a": 1.0}, step=1)
+    first.log_metrics({"a": 2.0}, step=2)
+    first.save()
+    place = first.place(2)
+    first.log_metrics({"a": 9.0}, step=3)
+    first.log_metrics({"b": 9.0}, step=3)
+    first.save()
+    second = CsvLogger(run_dir=tmp_path)
+    second.go_to(place)
+    assert first.path.read_text() == "step,a\n1,1.0\n2,2.0\n"
+    second.log_metrics({"c": 3.0}, step=3)
+    second.save()
+    assert read_metrics(tmp_path / "metrics.csv")[1:] == [
+        {"step": "2", "a": "2.0", "c": ""},
+        {"step": "3", "a": "", "c": "3.0"},
+    ]
+    assert second.place(3) == {"columns": ["step", "a", "c"], "rows": 3}
+    second.go_to(second.place(3))  # nothing came after it
+    third = CsvLogger(run_dir=tmp_path)
+    third.go_to({"columns": [], "rows": 0})
+    third.log_metrics({"d": 1.0}, step=1)
+    third.save()
+    assert read_metrics(tmp_path / "metrics.csv") == [{"step": "1", "d": "1.0"}]
+
+
+def test_tensorboard_forgets_what_came_after_a_checkpoint(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    first = loggers.tensorboard_logger(run_dir=tmp_path, **PARTS)
+    for step in (1, 2, 3, 4):
+        first.log_metrics({"loss": 10.0 + step}, step=step)
+    first.save()  # and killed: no end is written
+    second = loggers.tensorboard_logger(run_dir=tmp_path, **PARTS)
+    second.log_hyperparams({"seed": 1})
+    second.go_to({"step": 2})
+    for step in (3, 4, 5):
+        second.log_metrics({"loss": 20.0 + step}, step=step)
+    second.finalize("success")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    points = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert points == [(1, 11.0), (2, 12.0), (3, 23.0), (4, 24.0), (5, 25.0)]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs heed-nlp[mlflow]")
+def test_mlflow_keeps_each_step_of_a_resumed_run_once(tmp_path):
+    first = loggers.mlflow_logger(run_dir=tmp_path, **PARTS)
+    for step in (1, 2, 3):
+        first.log_metrics({"loss": 10.0 + step}, step=step)
+    first.finish(succeeded=False)
+    second = loggers.mlflow_logger(run_dir=tmp_path, **PARTS)
+    second.go_to(first.place(1))
+    for step in (2, 3, 4):
+        second.log_metrics({"loss": 10.0 + step}, step=step)
+    second.log_metrics({"val/loss": 1.0}, step=3)
+    second.finish()
+    client, run = second.experiment, second.version
+    assert first.version == run
+    points = [(point.step, point.value) for point in client.get_metric_history(run, "loss")]
+    assert sorted(points) == [(1, 11.0), (2, 12.0), (3, 13.0), (4, 14.0)]
+    assert len(client.get_metric_history(run, "val/loss")) == 1
+    assert len(client.search_runs([client.get_run(run).info.experiment_id])) == 1
+
+
 def test_tensorboard_files_hold_metrics_tables_and_config(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

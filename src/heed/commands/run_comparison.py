@@ -13,7 +13,7 @@ from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS
 
 # What a clock says is never the same twice.
 CLOCK_COLUMNS = ("train/tokens_per_second", "train/step_seconds", "train/data_wait_share")
-CLOCK_KEYS = ("seconds", "waited", "time_elapsed")
+CLOCK_KEYS = ("seconds", "waited", "time_elapsed", "recent_rows")
 
 
 class Difference(NamedTuple):

@@ -45,7 +45,7 @@ def records(path: Path) -> Iterator[tuple[int, Any]]:
             yield start, Record.FromString(parts)
 
 
-def cut_history(segments: Sequence[Path], rows: int) -> None:
+def cut_history(segments: Sequence[Path], rows: int) -> int:
     """Keep the first rows of a history that goes through several offline sessions of one run.
 
     Files that have been uploaded stay as they are.
@@ -53,10 +53,15 @@ def cut_history(segments: Sequence[Path], rows: int) -> None:
     Args:
         segments: The sessions' folders, in order.
         rows: How many rows to keep of all of them together.
+
+    Returns:
+        How many of these there are.
     """
+    left = rows
     for folder in segments:
         for file in sorted(folder.glob("*.wandb")):
             places = [place for place, record in records(file) if record.HasField("history")]
-            if len(places) > rows and not file.with_suffix(".wandb.synced").exists():
-                os.truncate(file, places[rows])
-            rows = max(0, rows - len(places))
+            if len(places) > left and not file.with_suffix(".wandb.synced").exists():
+                os.truncate(file, places[left])
+            left = max(0, left - len(places))
+    return rows - left

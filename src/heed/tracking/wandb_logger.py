@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import netrc
 import os
 import secrets
@@ -10,6 +11,7 @@ import socket
 import threading
 import urllib.request
 from argparse import Namespace
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +29,8 @@ from heed.tracking.wandb_history import cut_history
 Mode = Literal["auto", "online", "offline", "disabled"]
 _ID_FILE = "run_id"
 _CONNECT_SECONDS = 1.0
+RECENT = "recent_rows"
+_RECENT_ROWS = 32  # more than are logged between two of wandb's writes to disk
 _SETTINGS: dict[str, Any] = {
     "silent": True,
     "console": "off",  # what is printed stays with the terminal
@@ -34,6 +38,7 @@ _SETTINGS: dict[str, Any] = {
     "disable_git": True,  # the run record has both
     "disable_job_creation": True,
     "init_timeout": 15.0,
+    "x_transaction_log_flush_interval": 1.0,  # a killed run loses what is not on disk
     "finish_timeout": 60.0,  # what is not uploaded by then stays on disk, to be synced
 }
 
@@ -74,6 +79,7 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         self._mode = mode
         self._rows = 0  # of the run's history, in all sessions
         self._uploaded = 0  # those that a server has
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT_ROWS)
         super().__init__(name=name, save_dir=str(run_dir), project=project)
         self._own_init: dict[str, Any] = {
             "name": name,
@@ -127,40 +133,64 @@ class HeedWandbLogger(Tolerant, WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        self.attempt("logging metrics", lambda: self._log_row(dict(metrics), step))
+        self._log_row({"step": step, "metrics": dict(metrics)})
 
-    def _log_row(self, row: dict[str, Any], step: int | None) -> None:
+    @rank_zero_only
+    def log_table(  # type: ignore[override]
+        self, key: str, columns: list[str], data: list[list[str]], step: int | None = None
+    ) -> None:
+        """Log a table of short texts."""
+        self._log_row({"step": step, "table": {"key": key, "columns": columns, "data": data}})
+
+    def _log_row(self, row: dict[str, Any]) -> None:
         """Give wandb a row of its history under the number that it has in the whole run."""
         number, self._rows = self._rows, self._rows + 1
+        self._recent.append(row)
+        if number >= self._uploaded:
+            self.attempt("logging", lambda: self._send(row, number))
+
+    def _send(self, row: dict[str, Any], number: int) -> None:
         run = self.experiment
-        if isinstance(run, DummyExperiment) or number < self._uploaded:
+        if isinstance(run, DummyExperiment):
             return
-        run.log({**row, "trainer/global_step": step}, step=number, commit=True)
+        content = dict(row.get("metrics", {}))
+        if "table" in row:
+            table = row["table"]
+            content[table["key"]] = import_wandb().Table(
+                columns=table["columns"], data=table["data"]
+            )
+        run.log({**content, "trainer/global_step": row["step"]}, step=number, commit=True)
 
     @rank_zero_only
-    def place(self, step: int) -> dict[str, int]:
-        """How many rows the history has."""
-        return {"rows": self._rows}
+    def place(self, step: int) -> dict[str, Any]:
+        """How many rows the history has, and the last of them, which may not be on disk yet."""
+        recent = list(itertools.takewhile(_is_plain, reversed(self._recent)))[::-1]
+        return {"rows": self._rows, RECENT: recent}
 
     @rank_zero_only
-    def go_to(self, place: dict[str, int]) -> None:
-        """Go on after a row: those that came after it are dropped, or kept where they are gone.
+    def go_to(self, place: dict[str, Any]) -> None:
+        """Go on after a row, in a new session: those that came after it are dropped.
 
-        Rows that were kept offline are cut off their files. Rows that a server has will come
-        again, as the same rows, and are not sent twice.
+        Rows that were kept offline are cut off their files, and those that a killed session did
+        not bring to disk are logged again. Rows that a server has will come again, as the same
+        rows, and are not sent twice.
         """
-        self._rows = place["rows"]
-        if not isinstance(self.experiment, DummyExperiment):
-            self.attempt("finding its place", self._go_to_row)
+        if self._rows == 0 and not isinstance(self.experiment, DummyExperiment):
+            self._rows = place["rows"]
+            self.attempt("finding its place", lambda: self._go_to_row(place[RECENT]))
 
-    def _go_to_row(self) -> None:
+    def _go_to_row(self, recent: list[dict[str, Any]]) -> None:
         run = self.experiment
         if run.disabled:
             return
         if not run.offline:
             self._uploaded = run.starting_step
+            return
         here = Path(run.settings.sync_dir).name
-        cut_history([folder for folder in self._segments() if folder.name != here], self._rows)
+        earlier = [folder for folder in self._segments() if folder.name != here]
+        missing = self._rows - cut_history(earlier, self._rows)
+        for behind in range(min(missing, len(recent)), 0, -1):
+            self._send(recent[-behind], self._rows - behind)
 
     def _segments(self) -> list[Path]:
         """The folders of this run's offline sessions, in order."""
@@ -170,16 +200,6 @@ class HeedWandbLogger(Tolerant, WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         self.attempt("logging the config", lambda: WandbLogger.log_hyperparams(self, params))
-
-    @rank_zero_only
-    def log_table(  # type: ignore[override]
-        self, key: str, columns: list[str], data: list[list[str]], step: int | None = None
-    ) -> None:
-        """Log a table of short texts."""
-        self.attempt(
-            "logging a table",
-            lambda: WandbLogger.log_table(self, key, columns=columns, data=data, step=step),
-        )
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Nothing: checkpoints stay in the run folder."""
@@ -210,6 +230,11 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         if offline or self.failed:
             return f"wandb: kept offline; upload it with: wandb sync {folder}"
         return f"wandb: {url}"
+
+
+def _is_plain(row: dict[str, Any]) -> bool:
+    """Whether a checkpoint can hold a row."""
+    return all(isinstance(value, (int, float, str)) for value in row.get("metrics", {}).values())
 
 
 def import_wandb() -> Any:
