@@ -42,6 +42,7 @@ class HeedMLFlowLogger(Tolerant, MLFlowLogger):
         store: str | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
+        self._run_dir = str(run_dir)
         self._id_path = Path(run_dir) / _ID_FILE
         database = store or str(Path(run_dir) / "mlflow.db")
         address = database if ":" in database else f"sqlite:///{Path(database).resolve()}"
@@ -69,6 +70,11 @@ class HeedMLFlowLogger(Tolerant, MLFlowLogger):
         if not begun and self._run_id:
             self._id_path.write_text(f"{self._run_id}\n", encoding="utf-8")
         return client
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return self._run_dir
 
     @property
     def name(self) -> str:
