@@ -93,9 +93,7 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()  # closes its stdin, which is what it waits for
 
 
 # In the child -------------------------------------------------------------------------------------

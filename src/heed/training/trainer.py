@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
-from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.asynchronous_io import AsynchronousCheckpointIO
+from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.precision import resolve_precision
 from heed.training.strategies import cluster_environment
