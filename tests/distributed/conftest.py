@@ -45,6 +45,8 @@ OVERRIDES = {
     "qa": ("task=qa", "task.preparation.max_length=61", "task.preparation.stride=17",
            "task.preparation.max_question_length=23"),
     "sentiment": ("task=sentiment", "task.head_dropout=0.0"),
+    "summarization": ("task=summarization", "task.preparation.max_source_length=67"),
+    "generative_qa": ("task=generative_qa",),
 }  # fmt: skip
 
 
@@ -74,9 +76,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command():
     """`command("train", ...)` runs `heed train ...` as a user would; returns its result."""
 
-    def run(*words: str, timeout: float = 600.0) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str, timeout: float = 600.0, python: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "heed", *words],
+            [sys.executable, *(() if python else ("-m", "heed")), *words],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -127,6 +131,27 @@ def one_process(root, words):
             (folder,) = (path.parent for path in (root / "one" / task).rglob("run.json"))
             known[task] = Run(folder, "")
         return known[task]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def trained(root, command, words):
+    """`trained("qa", "place", 2, ...)` is a run of so many processes; the same one each time."""
+    known: dict[tuple[str, str], Run] = {}
+
+    def train(task: str, place: str, processes: int, *more: str) -> Run:
+        if (task, place) not in known:
+            own = [word for word in words(task, place) if not word.startswith("trainer=ddp")]
+            given = ["train", *own, f"trainer.devices={processes}", *more]
+            if processes == 1:
+                assert main(given) == 0
+            else:
+                done = command(*given)
+                assert done.returncode == 0, done.stdout + done.stderr + logs(root / place / task)
+            (folder,) = (path.parent for path in (root / place / task).rglob("run.json"))
+            known[task, place] = Run(folder, "")
+        return known[task, place]
 
     return train
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
 from heed.commands.quiet import quiet_libraries
-from heed.commands.run_paths import PREDICTIONS
+from heed.commands.run_paths import LOGS, PREDICTIONS, find_checkpoint
 from heed.commands.summary import print_config, score_line
 from heed.commands.trained import (
     Request,
@@ -20,6 +22,10 @@ from heed.commands.trained import (
 )
 from heed.errors import EXIT_DONE, UserError, nearest
 from heed.files import replacing, writing_error
+from heed.tracking.record import RunRecord
+
+if TYPE_CHECKING:
+    from heed.commands.assemble import Parts
 
 USAGE = """\
 usage: heed evaluate run=DIR [split=test] [checkpoint=best] [output=FILE] [key=value ...]
@@ -30,6 +36,7 @@ Score a trained model. Scores are printed and written beside the predictions.
   heed evaluate run=DIR split=validation           another split
   heed evaluate run=DIR decoding.beam_size=10      another way of decoding
   heed evaluate run=DIR data.path=FOLDER           other data of the same kind
+  heed evaluate run=DIR devices=4                  shared by four processes, the same scores
 """
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # split: its name in trainer keys
 
@@ -93,45 +100,95 @@ def predictions_file(run_dir: Path, asked: dict[str, Any]) -> Path:
 
 def evaluate(request: Request, output: Path) -> tuple[dict[str, float], Path]:
     """Score one split and write the predictions; returns the scores by name and the checkpoint."""
+    from heed.commands.ranks import Ranks
+
     asked, record, config, changes = request
-    quiet_libraries()
-    import lightning.pytorch as pl
-
-    from heed.commands.assemble import build_callbacks
-    from heed.commands.build import build
-    from heed.commands.session import stage_metrics, write_predictions
-
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    parts, checkpoint = load_parts(record, config, asked["checkpoint"])
-    split = asked["split"]
+    split, devices = asked["split"], asked["devices"]
+    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
+        raise UserError(f"devices must be a whole number of at least 1, but is {devices!r}")
     limit = config["trainer"][f"limit_{SPLITS[split]}_batches"]
     if any(word.startswith("trainer.limit_test_batches=") for word in changes):
         limit = config["trainer"]["limit_test_batches"]
+    config["trainer"] |= {
+        "accelerator": accelerator_here(config["trainer"]["accelerator"]),
+        "strategy": "ddp" if devices > 1 else "auto",
+        "devices": devices,
+        "num_nodes": 1,
+        "limit_test_batches": limit,
+        "overfit_batches": 0,
+        "profiler": None,
+    }
+    checkpoint = find_checkpoint(record, asked["checkpoint"])
+    job = {
+        "run_dir": os.path.abspath(record.run_dir),
+        "config": config,
+        "checkpoint": os.path.abspath(checkpoint),
+        "split": split,
+    }
+    print(f"{config['task']['name']} on {config['data']['name']} ({split}), {checkpoint.name}")
+    from heed.commands.session import write_predictions
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Ranks(devices, record.run_dir / LOGS, lambda reason: None) as ranks,
+    ):
+        words = Path(folder) / "job.json"
+        words.write_text(json.dumps(job), encoding="utf-8")
+        parts = prepare(job)
+        ranks.start("heed.commands.evaluate", [str(words)])
+        scores, predictions = score(job, parts)
+    write_predictions(predictions, output)
+    return scores, checkpoint
+
+
+def prepare(job: dict[str, Any]) -> Parts:
+    """The trained task and its data, the same in every process."""
+    quiet_libraries()
+    import lightning.pytorch as pl
+
+    pl.seed_everything(job["config"]["seed"], workers=True, verbose=False)
+    record = RunRecord.open(job["run_dir"])
+    parts, _ = load_parts(record, job["config"], job["checkpoint"])
+    parts.datamodule.rows(job["split"])
+    return parts
+
+
+def score(job: dict[str, Any], parts: Parts) -> tuple[dict[str, float], list[Any]]:
+    """Score this process's share; returns the scores of all, and to the first all predictions."""
+    from heed.commands.assemble import build_callbacks
+    from heed.commands.build import build
+    from heed.commands.session import stage_metrics
+
+    config, split = job["config"], job["split"]
     bars = {k: v for k, v in config["callbacks"].items() if k == "progress" and sys.stderr.isatty()}
     trainer = build(
-        {
-            **config["trainer"],
-            "accelerator": accelerator_here(config["trainer"]["accelerator"]),
-            "strategy": "auto",
-            "devices": 1,
-            "num_nodes": 1,
-            "limit_test_batches": limit,
-            "overfit_batches": 0,
-            "profiler": None,
-        },
+        config["trainer"],
         key="trainer",
         callbacks=build_callbacks({"callbacks": bars}),
         loggers=[],
-        run_dir=record.run_dir,
+        run_dir=Path(job["run_dir"]),
     )
+    parts.datamodule.trainer = trainer  # which knows this process's share
+    limit = config["trainer"]["limit_test_batches"]
+    if limit not in (None, 1.0) and trainer.is_global_zero:
+        print(f"limited to {limit} batches (trainer.limit_test_batches=null: all)")
     loader = parts.datamodule.evaluation_loader(split)
-    print(f"{config['task']['name']} on {config['data']['name']} ({split}), {checkpoint.name}")
-    if limit not in (None, 1.0):
-        print(f"limited to {limit} of {len(loader)} batches (trainer.limit_test_batches=null: all)")
     trainer.test(parts.task, dataloaders=loader, verbose=False)
-    write_predictions(parts.task.predictions, output)
     scores = {
         name.replace("test/", f"{split}/", 1): value
         for name, value in stage_metrics(trainer, "test/").items()
     }
-    return scores, checkpoint
+    return scores, parts.task.predictions
+
+
+def join(file: str) -> None:
+    """Take part in an evaluation as a further process."""
+    from heed.commands.rank import end_with_parent
+
+    end_with_parent()
+    job = json.loads(Path(file).read_text(encoding="utf-8"))
+    score(job, prepare(job))
+
+
+if __name__ == "__main__":
+    join(sys.argv[1])

@@ -13,13 +13,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from heed.commands.rendezvous import Call, Rendezvous, meet_at
-from heed.commands.run_paths import LOGS
 from heed.commands.world import World, enter, leave
 from heed.errors import EXIT_FAILED
 
@@ -53,16 +52,14 @@ class Ranks:
     is ended after `BEREAVED_SECONDS`.
 
     Args:
-        config: The frozen config of the run.
-        run_dir: Its folder; each process writes `logs/rank-N.log` there.
+        count: How many processes this machine needs in all.
+        logs: The folder where each further process writes `rank-N.log`.
         give_up: Called with a reason before this process is ended because another has died.
     """
 
-    def __init__(
-        self, config: dict[str, Any], run_dir: Path, give_up: Callable[[str], None]
-    ) -> None:
-        self.run_dir = run_dir
-        self.count = processes(config["trainer"])
+    def __init__(self, count: int, logs: Path, give_up: Callable[[str], None]) -> None:
+        self.count = count
+        self.logs = logs
         self.children: list[subprocess.Popen[bytes]] = []
         self._give_up = give_up
         self._ending = threading.Event()
@@ -70,19 +67,23 @@ class Ranks:
     def __enter__(self) -> Ranks:
         return self
 
-    def start(self, checkpoint: Path | None) -> None:
-        """Have all processes begin, or go on from a checkpoint, and make this process rank 0."""
-        if _joined is not None:
-            place = os.fspath(checkpoint) if checkpoint else None
+    def start(self, module: str, words: Sequence[str], call: Call | None = None) -> None:
+        """Have all processes begin, and make this process rank 0.
+
+        Args:
+            module: What further processes of this machine run, with `python -m`.
+            words: Its arguments.
+            call: What the other processes of a launched world are told instead.
+        """
+        if _joined is not None and call is not None:
             port = _free_port()
-            _joined.post(Call(os.path.abspath(self.run_dir), place, port))
+            _joined.post(call._replace(port=port))
             meet_at(port)
         elif self.count > 1:
-            self._start_here(checkpoint)
+            self._start_here(module, words)
 
-    def _start_here(self, checkpoint: Path | None) -> None:
-        logs = self.run_dir / LOGS
-        logs.mkdir(exist_ok=True)
+    def _start_here(self, module: str, words: Sequence[str]) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
         world = World(
             rank=0,
             size=self.count,
@@ -94,12 +95,11 @@ class Ranks:
             job="",
             attempt=0,
         )
-        words = [os.fspath(self.run_dir), *([os.fspath(checkpoint)] if checkpoint else [])]
         for rank in range(1, self.count):
             enter(world._replace(rank=rank, local_rank=rank))
-            with (logs / f"rank-{rank}.log").open("ab") as log:
+            with (self.logs / f"rank-{rank}.log").open("ab") as log:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "heed.commands.rank", *words],
+                    [sys.executable, "-m", module, *words],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -142,7 +142,7 @@ class Ranks:
             self.children = []
 
     def _describe(self, rank: int, code: int) -> str:
-        log = self.run_dir / LOGS / f"rank-{rank}.log"
+        log = self.logs / f"rank-{rank}.log"
         return f"process {rank} ended with exit code {code}; its log: {log}"
 
 

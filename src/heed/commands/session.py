@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from heed.commands.fit import fit
 from heed.commands.quiet import quiet_libraries
 from heed.commands.requeue import requeue
-from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, TOKENIZER
+from heed.commands.run_paths import CHECKPOINTS, LOGS, PREDICTIONS, TOKENIZER
 from heed.commands.summary import closing_summary, opening_summary, shown_path
 from heed.errors import UserError
 
@@ -53,15 +53,19 @@ def run_session(
         SystemExit: With 130 or 143 when the run was interrupted or stopped, after saving.
     """
     quiet_libraries()
-    from heed.commands.ranks import Ranks
+    from heed.commands.ranks import Ranks, processes
+    from heed.commands.rendezvous import Call
     from heed.training.callbacks.interrupt import Stopped
 
-    ranks = Ranks(config, record.run_dir, lambda reason: record.finish("failed", reason))
+    count, logs = processes(config["trainer"]), record.run_dir / LOGS
+    ranks = Ranks(count, logs, lambda reason: record.finish("failed", reason))
     with record.running(), ending_on_signals(), ranks:
         try:
             with record.phase("preparation"):
                 parts = prepare(config, record, resumed=checkpoint is not None)
-            ranks.start(checkpoint)
+            call = Call(os.path.abspath(record.run_dir), str(checkpoint) if checkpoint else None)
+            words = [word for word in (call.run_dir, call.checkpoint) if word]
+            ranks.start("heed.commands.rank", words, call)
             return train_and_test(config, parts, record, checkpoint, resumed=resumed)
         except Stopped as stopped:
             print(_how_to_go_on(record.run_dir, saved=stopped.saved), file=sys.stderr)
