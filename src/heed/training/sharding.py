@@ -29,6 +29,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from heed.backbone.block import Block
+from heed.training.sharded_checkpoint import load_sharded, save_sharded
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _LOW = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -153,6 +154,20 @@ class FullySharded(ModelParallelStrategy):
     def _for_saving(self, state: dict[str, Any]) -> dict[str, Any]:
         return state if self.sharded_checkpoints else _whole(state, keep=self.is_global_zero)
 
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        filepath: str | os.PathLike[str],
+        storage_options: Any | None = None,
+    ) -> None:
+        """Write one file, or a folder to which every process adds its shards."""
+        path = Path(self.broadcast(os.fspath(filepath)))
+        if self.sharded_checkpoints:
+            earlier: dict[Path, Path] = getattr(self.checkpoint_io, "previous", {})
+            save_sharded(checkpoint, path, previous=earlier.get(path))
+        elif self.is_global_zero:
+            self.checkpoint_io.save_checkpoint(checkpoint, path)
+
     def load_checkpoint(
         self, checkpoint_path: str | os.PathLike[str], weights_only: bool | None = None
     ) -> dict[str, Any]:
@@ -162,12 +177,29 @@ class FullySharded(ModelParallelStrategy):
             RuntimeError: If the weights are of another model.
         """
         path = Path(self.broadcast(os.fspath(checkpoint_path)))
-        checkpoint = self.checkpoint_io.load_checkpoint(path)
         assert self.model is not None
+        if path.is_dir():
+            return self._load_shards(path)
+        checkpoint = self.checkpoint_io.load_checkpoint(path)
         load_weights(self.model, checkpoint["state_dict"])
         states = checkpoint.get("optimizer_states", [])
         for optimizer, state in zip(self.optimizers, states, strict=False):
             load_optimizer(optimizer, state)
+        return checkpoint
+
+    def _load_shards(self, folder: Path) -> dict[str, Any]:
+        """Read this process's shards into the live tensors."""
+        assert self.model is not None
+        live: dict[str, Any] = {"state_dict": self.model.state_dict()}
+        for optimizer in self.optimizers:
+            make_state(optimizer)
+        if self.optimizers:
+            live["optimizer_states"] = [optimizer.state_dict() for optimizer in self.optimizers]
+        checkpoint = load_sharded(folder, into=live)
+        for optimizer, state in zip(
+            self.optimizers, checkpoint.get("optimizer_states", []), strict=False
+        ):
+            optimizer.load_state_dict(state)
         return checkpoint
 
     def load_model_state_dict(self, checkpoint: Any, strict: bool = True) -> None:
@@ -192,6 +224,19 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
                     f"but {tuple(weights[name].shape)} in the checkpoint"
                 )
             tensor.copy_(_sharded_like(tensor, weights[name]))
+
+
+def make_state(optimizer: Optimizer) -> None:
+    """Have an optimizer make its state, by a step of length zero."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
