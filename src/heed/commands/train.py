@@ -138,6 +138,7 @@ def resume(folder: Path, arguments: Arguments, world: World | None = None) -> in
         print_config(config)
         return EXIT_DONE
     check_amended(config, arguments.config_dir)
+    check_resumable(config)
     with run_lock(folder):
         record = RunRecord.open(folder)  # the last holder of the lock may have written to it
         checkpoint = checkpoint_to_resume(record)
@@ -167,6 +168,21 @@ def interrupted_run(arguments: Arguments, world: World | None) -> Path | None:
 def job_name(world: World | None) -> str:
     """A name for the job that a cluster or torchrun runs this process for; "" without one."""
     return world.job if world is not None else slurm_job()
+
+
+def check_resumable(config: dict[str, Any]) -> None:
+    """Refuse strategies that keep what they need in pickles.
+
+    Raises:
+        UserError: If the run is DeepSpeed's.
+    """
+    strategy = config["trainer"]["strategy"]
+    if isinstance(strategy, dict) and strategy["_target_"].endswith(".deepspeed"):
+        folder = config["paths"]["run_dir"]
+        raise UserError(
+            "a run with trainer=deepspeed keeps its weights only, and cannot be gone on with",
+            f"start another from them with model.init_from={folder}; trainer=fsdp2 can go on",
+        )
 
 
 def checkpoint_to_resume(record: RunRecord) -> Path | None:

@@ -119,7 +119,14 @@ class Task(pl.LightningModule):
         self.batch_losses.append(total)
         self._step_sum = total if self._step_sum is None else self._step_sum + total
         self._step_count = count if self._step_count is None else self._step_count + count
+        if self._engine_owns_gradients:
+            return loss.sum * (self.trainer.world_size / _over_processes(count.float()))
         return loss.sum
+
+    @property
+    def _engine_owns_gradients(self) -> bool:
+        """Whether an engine (DeepSpeed's) keeps the gradients, so that the loss is made a mean."""
+        return getattr(self.trainer.strategy, "owns_gradients", False)
 
     def spoil_step(self) -> None:
         """Make the step under way one that the guards of all processes refuse."""
@@ -137,13 +144,13 @@ class Task(pl.LightningModule):
         assert self._step_sum is not None
         assert self._step_count is not None
         sums = torch.stack([self._step_sum.float(), self._step_count.float()])
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(sums)
-        total, count = sums.unbind()
+        total, count = _over_processes(sums).unbind()
+        self._step_loss = total / count
+        if self._engine_owns_gradients:
+            return
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
         gradients = [_local(p.grad) for p in self.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
-        self._step_loss = total / count
 
     def configure_gradient_clipping(
         self,
@@ -156,6 +163,13 @@ class Task(pl.LightningModule):
         A step that the guard refuses leaves weights and optimizer as they are, for no gradient is
         left; schedule and step count go on.
         """
+        if self._engine_owns_gradients:
+            assert self._step_loss is not None
+            if self.step_guard is not None:
+                self.step_guard(self._step_loss, self._step_loss)
+            self._count_for_log()
+            self._begin_step()
+            return
         logs_now = (self.global_step + 1) % self._steps_between_logs == 0
         wanted = logs_now or self.step_guard is not None
         makes_step = True
@@ -198,9 +212,7 @@ class Task(pl.LightningModule):
         """What is logged of training: the mean loss since the last call, rate and gradient norm."""
         if self._logged_sum is None or self._logged_count is None:
             return {"train/loss": math.nan}  # every step since was refused
-        sums = torch.stack([self._logged_sum.float(), self._logged_count.float()])
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(sums)
+        sums = _over_processes(torch.stack([self._logged_sum.float(), self._logged_count.float()]))
         self._logged_sum = self._logged_count = None
         optimizer = cast("Optimizer", self.optimizers())
         metrics: dict[str, float | Tensor] = {
@@ -301,6 +313,13 @@ class Task(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._finish("test")
         self.predictions = _gathered(self.predictions)
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    """The tensor, summed over all processes in place."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(sums)
+    return sums
 
 
 def _local(gradient: Tensor) -> Tensor:

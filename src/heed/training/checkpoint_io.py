@@ -13,6 +13,7 @@ from typing import IO, Any, cast
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from torch.distributed.tensor import DTensor
 
 from heed.errors import UserError
 from heed.files import (
@@ -259,7 +260,8 @@ class _Counter:
 
 def _collect_storages(value: Any, found: dict[int, int]) -> None:
     if isinstance(value, torch.Tensor):
-        storage = value.untyped_storage()
+        here = value.to_local() if isinstance(value, DTensor) else value
+        storage = here.untyped_storage()
         found[storage.data_ptr()] = storage.nbytes()
     elif isinstance(value, dict):
         for item in value.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.fabric.plugins.environments import (
@@ -90,18 +90,16 @@ def fsdp2(
     )
 
 
-def deepspeed(
-    *,
-    stage: Literal[0, 1, 2, 3],
-    offload_optimizer: bool,
-    offload_parameters: bool,
-) -> Strategy:
+def deepspeed(*, stage: Literal[0, 1, 2], offload_optimizer: bool) -> Strategy:
     """DeepSpeed's engine with ZeRO (needs GPUs and the extra: heed-nlp[deepspeed]).
 
+    The engine keeps gradients to itself. So with gradient accumulation every micro-batch weighs the
+    same, whatever it holds, gradient norms are not logged, and checkpoints hold the weights alone:
+    such a run cannot be gone on with, but another can start from it.
+
     Args:
-        stage: What is sharded: 0 nothing, 1 the optimizer state, 2 gradients too, 3 parameters too.
+        stage: What is sharded: 0 nothing, 1 the optimizer state, 2 gradients too.
         offload_optimizer: Whether the optimizer state stays in the host's memory.
-        offload_parameters: Whether parameters do (stage 3).
 
     Raises:
         UserError: If DeepSpeed is not installed, or there is no GPU.
@@ -117,13 +115,11 @@ def deepspeed(
         raise UserError(
             "trainer=deepspeed needs a GPU, but this machine has none", "use trainer=fsdp2"
         )
-    from lightning.pytorch.strategies import DeepSpeedStrategy
+    from heed.training.engine import DeepSpeed
 
-    settings: dict[str, Any] = {"offload_params_device": "cpu", "offload_optimizer_device": "cpu"}
-    return DeepSpeedStrategy(
+    return DeepSpeed(
         stage=stage,
         offload_optimizer=offload_optimizer,
-        offload_parameters=offload_parameters,
+        offload_optimizer_device="cpu",
         zero_allow_untested_optimizer=True,
-        **settings,
     )
