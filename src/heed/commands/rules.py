@@ -6,18 +6,18 @@ are there, so that a user's own groups and targets pass.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from heed.commands.bind import OURS, bind, closest, shown
+from heed.commands.bind import bind, shown
 from heed.commands.build import TARGET
 from heed.commands.compose import config_dirs
 from heed.commands.data_rules import DATA_RULES
 from heed.commands.groups import group_options, groups, read_yaml
 from heed.commands.model_rules import MODEL_RULES
 from heed.commands.ranges import range_faults
+from heed.commands.trainer_rules import TRAINER_RULES
 from heed.errors import UserError, nearest, raise_together
 
 Config = dict[str, Any]
@@ -25,7 +25,6 @@ Rule = Callable[[Config, list[Path]], Iterable[UserError]]
 
 REQUIRED = ("task", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer")
 OWN_KEYS = ("choices", "links")  # written by freezing
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
 
 def validate(frozen: Config, config_dir: Path | None = None) -> None:
@@ -107,35 +106,6 @@ def selection_reads_validation(frozen: Config, folders: list[Path]) -> Iterator[
             )
 
 
-def training_ends(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
-    """A schedule that decays to an end is told where that is, and times can be read."""
-    trainer = frozen["trainer"]
-    schedule = str(frozen["scheduler"].get(TARGET, "")).rpartition(".")[2]
-    endless = trainer.get("max_steps") in (-1, None) and trainer.get("max_epochs") in (-1, None)
-    if schedule in ("linear", "cosine") and endless:
-        yield UserError(
-            f"trainer.max_steps or trainer.max_epochs must be given with scheduler={schedule}, "
-            "which ends, but neither is",
-            "try trainer.max_epochs=10, or scheduler=inverse_square_root",
-        )
-    limit = trainer.get("max_time")
-    if isinstance(limit, str) and not re.fullmatch(r"\d+:[0-2]?\d:[0-5]?\d:[0-5]?\d", limit):
-        yield UserError(
-            f"trainer.max_time must be DAYS:HOURS:MINUTES:SECONDS, but is {limit!r}",
-            "half an hour is trainer.max_time=00:00:30:00",
-        )
-
-
-def precision_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
-    """`trainer.precision` is "auto" or one of Lightning's."""
-    precision = frozen["trainer"].get("precision")
-    if frozen["trainer"].get(TARGET, "").startswith(OURS) and precision not in PRECISIONS:
-        yield UserError(
-            f"trainer.precision must be one of {', '.join(PRECISIONS)}, but is {shown(precision)}",
-            closest(str(precision), PRECISIONS),
-        )
-
-
 def _keys(path: Path) -> set[str]:
     return {str(key) for key in read_yaml(path)} - {"defaults"}
 
@@ -147,6 +117,5 @@ RULES: tuple[Rule, ...] = (
     *DATA_RULES,
     *MODEL_RULES,
     selection_reads_validation,
-    training_ends,
-    precision_is_one,
+    *TRAINER_RULES,
 )

@@ -1,0 +1,80 @@
+"""Rules on how long, how precisely and over how many processes a run is trained; see `rules`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from heed.commands.bind import OURS, closest, shown
+from heed.commands.build import TARGET
+from heed.errors import UserError, nearest
+
+Config = dict[str, Any]
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+STRATEGIES = ("auto", "ddp")  # by name; the others have settings, and are chosen by trainer=
+
+
+def training_ends(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A schedule that decays to an end is told where that is, and times can be read."""
+    trainer = frozen["trainer"]
+    schedule = str(frozen["scheduler"].get(TARGET, "")).rpartition(".")[2]
+    endless = trainer.get("max_steps") in (-1, None) and trainer.get("max_epochs") in (-1, None)
+    if schedule in ("linear", "cosine") and endless:
+        yield UserError(
+            f"trainer.max_steps or trainer.max_epochs must be given with scheduler={schedule}, "
+            "which ends, but neither is",
+            "try trainer.max_epochs=10, or scheduler=inverse_square_root",
+        )
+    limit = trainer.get("max_time")
+    if isinstance(limit, str) and not re.fullmatch(r"\d+:[0-2]?\d:[0-5]?\d:[0-5]?\d", limit):
+        yield UserError(
+            f"trainer.max_time must be DAYS:HOURS:MINUTES:SECONDS, but is {limit!r}",
+            "half an hour is trainer.max_time=00:00:30:00",
+        )
+
+
+def precision_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.precision` is "auto" or one of Lightning's."""
+    precision = frozen["trainer"].get("precision")
+    if frozen["trainer"].get(TARGET, "").startswith(OURS) and precision not in PRECISIONS:
+        yield UserError(
+            f"trainer.precision must be one of {', '.join(PRECISIONS)}, but is {shown(precision)}",
+            closest(str(precision), PRECISIONS),
+        )
+
+
+def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.strategy` can be had, and goes with the callbacks."""
+    trainer = frozen["trainer"]
+    strategy = trainer.get("strategy")
+    if not trainer.get(TARGET, "").startswith(OURS):
+        return
+    if isinstance(strategy, str) and strategy not in STRATEGIES:
+        configs = sorted(path.stem for folder in folders for path in folder.glob("trainer/*.yaml"))
+        known = {name for name in configs if not name.startswith("_")}
+        chosen = f"write trainer={strategy}" if strategy in known else nearest(strategy, known)
+        yield UserError(
+            f"trainer.strategy must be auto or ddp, but is {strategy!r}; "
+            f"others are chosen by trainer=NAME",
+            chosen,
+        )
+    target = str(strategy.get(TARGET, "")) if isinstance(strategy, dict) else ""
+    if target.endswith(".deepspeed") and target.startswith(OURS) and find_spec("deepspeed") is None:
+        yield UserError(
+            "trainer=deepspeed needs the package deepspeed, which is not installed",
+            "pip install 'heed-nlp[deepspeed]', or use trainer=fsdp2, which needs nothing more",
+        )
+    decay = ((frozen.get("callbacks") or {}).get("ema") or {}).get("decay")
+    if target.endswith(".fsdp2") and target.startswith(OURS) and decay is not None:
+        yield UserError(
+            f"callbacks.ema.decay must be null with trainer=fsdp2, but is {shown(decay)}: "
+            "averages are kept whole",
+            "leave averaging out, or use trainer=ddp",
+        )
+
+
+TRAINER_RULES = (training_ends, precision_is_one, strategy_is_one)
