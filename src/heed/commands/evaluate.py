@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.commands.arguments import parse_arguments
+from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import PREDICTIONS
 from heed.commands.summary import print_config, score_line
@@ -128,7 +129,8 @@ def evaluate(request: Request, output: Path) -> tuple[dict[str, float], Path]:
     print(f"{config['task']['name']} on {config['data']['name']} ({split}), {checkpoint.name}")
     if limit not in (None, 1.0):
         print(f"limited to {limit} of {len(loader)} batches (trainer.limit_test_batches=null: all)")
-    trainer.test(parts.task, dataloaders=loader, verbose=False)
+    with memory_watched(parts, trainer, run=quoted(record.run_dir)):
+        trainer.test(parts.task, dataloaders=loader, verbose=False)
     write_predictions(parts.task.predictions, output)
     scores = {
         name.replace("test/", f"{split}/", 1): value

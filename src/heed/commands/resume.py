@@ -12,7 +12,7 @@ from heed.commands.run_paths import latest_run
 from heed.errors import UserError
 
 # What may differ when a run goes on: how long, where and how it is shown; nothing that was learned.
-CHANGEABLE = ("trainer.", "logger.", "callbacks.", "paths.cache_dir")
+CHANGEABLE = ("trainer.", "logger.", "callbacks.", "paths.cache_dir", "data.eval_max_tokens=")
 _NOT_OF_THE_RUN = ("resume", "paths.output_dir")
 
 
@@ -47,11 +47,16 @@ def resumed_config(
             raise UserError(
                 f"a run goes on with its own config, in which {key} cannot be changed, "
                 f"but here is {word}",
-                "only trainer.*, logger.*, callbacks.* and paths.cache_dir can; "
-                "for anything else start a new run",
+                "only trainer.*, logger.*, callbacks.*, paths.cache_dir and data.eval_max_tokens "
+                "can; for anything else start a new run",
             )
         set_value(config, word)
         changes.append(word)
+    if config["trainer"].get("auto_batch"):
+        raise UserError(
+            "a run goes on with the batches that it began with, but here is trainer.auto_batch",
+            "leave it out, or start a new run",
+        )
     return config, changes
 
 
