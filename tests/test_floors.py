@@ -17,16 +17,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "heed"
 
-EVERYWHERE = {"errors", "files"}
+EVERYWHERE = {"errors", "files", "memory"}
 GROUND = {"text", "backbone", "heads", "metrics"}
 FIRST = {"data", "decoding", "pretrained"}
 BELOW_COMMANDS = GROUND | FIRST | {"tasks", "training", "tracking", "sweeps", "insight"}
 
-# Room -> the other rooms that it may import, besides `errors` and `files`.
+# Room -> the other rooms that it may import, besides `errors`, `files` and `memory`.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "files": set(),
+    "memory": set(),
     "text": set(),
     "backbone": set(),
     "heads": {"backbone"},
@@ -54,7 +55,7 @@ KNOWN_TO: dict[str, set[str]] = {
     "optuna": {"sweeps"},
 }
 # What must answer at once imports none of these when it is itself imported.
-LIGHT = ("__init__", "__main__", "cli", "errors", "files", "commands")
+LIGHT = ("__init__", "__main__", "cli", "errors", "files", "memory", "commands")
 HEAVY = ("torch", "lightning", "datasets", "transformers", "tokenizers", "torchmetrics")
 # What one task may import of `tasks`.
 SHARED_BY_TASKS = {"base", "generation"}

@@ -75,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = f" while writing {error.filename}" if error.filename else ""
             print_error(f"there is no space left on the disk{place}; free some, or write elsewhere")
             return EXIT_FAILED
+        if out_of_memory(error) and not traceback_wanted:
+            print_error(f"out of memory: {error}; lower what is read at once, or free some memory")
+            return EXIT_FAILED
         traceback.print_exc()
         print_error(f"heed failed with {type(error).__name__}; the traceback above says where")
         return EXIT_FAILED
@@ -136,6 +139,13 @@ def print_error(message: str) -> None:
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     label = "\x1b[1;31merror:\x1b[0m" if colour else "error:"
     print(f"{label} {message}", file=sys.stderr)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory has run out where no verb had words for it."""
+    from heed.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def reader_has_gone() -> bool:

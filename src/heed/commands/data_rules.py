@@ -78,6 +78,17 @@ def batches_have_a_size(frozen: Config, folders: list[Path]) -> Iterator[UserErr
         )
 
 
+def one_limit_is_found(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.auto_batch` finds max_tokens, so that rows are not limited beside it."""
+    rows = frozen["data"].get("batch_size")
+    if frozen["trainer"].get("auto_batch") and rows is not None:
+        yield UserError(
+            "data.batch_size must be null with trainer.auto_batch, which finds data.max_tokens, "
+            f"but is {rows}",
+            "leave out one of the two",
+        )
+
+
 def tokenizer_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """A tokenizer that is read from files finds them."""
     for name in ("path", "target_path"):
@@ -136,6 +147,7 @@ DATA_RULES = (
     columns_are_known,
     data_can_be_found,
     batches_have_a_size,
+    one_limit_is_found,
     tokenizer_can_be_had,
     two_tokenizers_fit_the_model,
 )

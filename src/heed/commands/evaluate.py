@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
+from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import LOGS, PREDICTIONS, find_checkpoint
 from heed.commands.summary import print_config, score_line
@@ -173,7 +174,8 @@ def score(job: dict[str, Any], parts: Parts) -> tuple[dict[str, float], list[Any
     if limit not in (None, 1.0) and trainer.is_global_zero:
         print(f"limited to {limit} batches (trainer.limit_test_batches=null: all)")
     loader = parts.datamodule.evaluation_loader(split)
-    trainer.test(parts.task, dataloaders=loader, verbose=False)
+    with memory_watched(parts, trainer, run=quoted(Path(job["run_dir"]))):
+        trainer.test(parts.task, dataloaders=loader, verbose=False)
     scores = {
         name.replace("test/", f"{split}/", 1): value
         for name, value in stage_metrics(trainer, "test/").items()

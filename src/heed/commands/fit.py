@@ -24,19 +24,21 @@ def fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
         checkpoint: Where training goes on; None begins it.
 
     Raises:
-        RunFailed: If numbers are not finite and the run may not go on.
+        RunFailed: If numbers are not finite and the run may not go on, or memory runs out.
     """
+    from heed.commands.out_of_memory import memory_watched, quoted
     from heed.training.callbacks.non_finite import RollBack, last_checkpoint
     from heed.training.callbacks.saving import settle
 
     while True:
         try:
-            trainer.fit(
-                parts.task,
-                datamodule=parts.datamodule,
-                ckpt_path=os.fspath(checkpoint) if checkpoint else None,
-                weights_only=True,
-            )
+            with memory_watched(parts, trainer, run=quoted(Path(trainer.default_root_dir))):
+                trainer.fit(
+                    parts.task,
+                    datamodule=parts.datamodule,
+                    ckpt_path=os.fspath(checkpoint) if checkpoint else None,
+                    weights_only=True,
+                )
             return
         except RollBack as fault:
             settle(trainer)

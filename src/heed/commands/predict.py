@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from heed.commands.arguments import parse_arguments
+from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.prediction_files import open_output, read_inputs
 from heed.commands.quiet import quiet_libraries
 from heed.commands.summary import print_config
@@ -54,9 +55,10 @@ def main(argv: list[str]) -> int:
         pl.seed_everything(config["seed"], workers=True, verbose=False)  # sampling repeats itself
         parts, _ = load_parts(record, config, asked["checkpoint"], reads_data=False)
         count = 0
-        for prediction in predictions(parts, config, inputs):
-            write(prediction)
-            count += 1
+        with memory_watched(parts, None, run=quoted(record.run_dir)):
+            for prediction in predictions(parts, config, inputs):
+                write(prediction)
+                count += 1
     if target != "-":
         print(f"{count:,} predictions in {target}", file=sys.stderr)
     return EXIT_DONE
@@ -93,6 +95,7 @@ def predictions_of_records(
     """A prediction for each record, in order."""
     import torch
 
+    from heed.tasks.base import Work
     from heed.training.precision import resolve_precision
 
     accelerator = accelerator_here(config["trainer"]["accelerator"])
@@ -110,6 +113,7 @@ def predictions_of_records(
         for chunk, batches in parts.datamodule.predict_chunks(records):
             found: dict[int, dict[str, Any]] = {}
             for batch in batches:
+                task.work = Work("predict", len(batch), batch.token_positions, decoding=True)
                 rows = task.predict_batch(batch.to(device), stage="predict")
                 indices = [index for index, _ in batch.examples]
                 found.update(zip(indices, rows, strict=True))

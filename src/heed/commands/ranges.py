@@ -52,7 +52,7 @@ class Range:
         words = " ".join([number, *(["of"] if bounds and self.whole else []), " and ".join(bounds)])
         if not self.whole and bounds:
             words = " and ".join(bounds)
-        others = ["null" if other is None else str(other) for other in self.also]
+        others = [_shown(other) for other in self.also]
         return " or ".join([words.strip(), *others])
 
 
@@ -85,6 +85,7 @@ RANGES: dict[str, Range] = {
     "trainer.max_steps": count(1, -1),
     "trainer.max_epochs": count(1, -1, None),
     "trainer.num_nodes": count(1),
+    "trainer.auto_batch": count(256, True, False),
     "trainer.accumulate_grad_batches": count(1),
     "trainer.gradient_clip_val": Range(0, above=True, also=(None,)),
     "trainer.log_every_n_steps": count(1),

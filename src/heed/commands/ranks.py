@@ -20,7 +20,7 @@ from typing import Any
 
 from heed.commands.rendezvous import Call, Rendezvous, meet_at
 from heed.commands.world import World, enter, leave
-from heed.errors import EXIT_FAILED
+from heed.errors import EXIT_FAILED, RunFailed
 
 GRACE_SECONDS = 30.0
 FAILURE_SECONDS = 5.0  # until processes whose first one failed notice that it has gone
@@ -128,10 +128,11 @@ class Ranks:
     ) -> None:
         self._ending.set()
         failed = kind is not None and issubclass(kind, Exception)
+        told = kind is not None and issubclass(kind, RunFailed)  # all has been said by its message
         patience = GRACE_SECONDS if kind is None else FAILURE_SECONDS if failed else 0.0
         for rank, child in enumerate(self.children, start=1):
             code = _ended(child, patience)
-            if code != 0 and (failed or kind is None):
+            if code != 0 and (failed or kind is None) and not told:
                 print(self._describe(rank, code), file=sys.stderr)
         if self.children or _joined is not None:
             from heed.commands.rank import leave_process_group

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from heed.commands.amend import read_override, set_value
-from heed.commands.compose import MAY_BE_LEFT_OUT
+from heed.commands.compose import MAY_BE_LEFT_OUT, compose
 from heed.commands.run_paths import latest_run
 from heed.errors import UserError
 
 # What may differ when a run goes on: how long, where and how it is shown; nothing that was learned.
-CHANGEABLE = ("trainer.", "logger.", "callbacks.", "paths.cache_dir")
+CHANGEABLE = ("trainer.", "logger.", "callbacks.", "paths.cache_dir", "data.eval_max_tokens=")
+PLACES = ("accelerator", "devices", "strategy", "num_nodes")  # what trainer=NAME may change
 _NOT_OF_THE_RUN = ("resume", "paths.output_dir")
 
 
@@ -43,16 +44,33 @@ def resumed_config(
         key = word.partition("=")[0]
         if key in _NOT_OF_THE_RUN or _says_the_same(config, word):
             continue
+        if key == "trainer":
+            _move(config, word)
+            changes.append(word)
+            continue
         if not word.startswith(CHANGEABLE):
             raise UserError(
                 f"a run goes on with its own config, in which {key} cannot be changed, "
                 f"but here is {word}",
-                "only trainer.*, logger.*, callbacks.* and paths.cache_dir can; "
-                "for anything else start a new run",
+                "only trainer.*, logger.*, callbacks.*, paths.cache_dir and data.eval_max_tokens "
+                "can; for anything else start a new run",
             )
         set_value(config, word)
         changes.append(word)
+    if config["trainer"].get("auto_batch"):
+        raise UserError(
+            "a run goes on with the batches that it began with, but here is trainer.auto_batch",
+            "leave it out, or start a new run",
+        )
     return config, changes
+
+
+def _move(config: dict[str, Any], word: str) -> None:
+    """Go on with other devices or another strategy; how long and how is still the run's own."""
+    composed = compose("train", [word])
+    for key in PLACES:
+        config["trainer"][key] = composed["trainer"][key]
+    config["choices"]["trainer"] = composed["choices"]["trainer"]
 
 
 def _says_the_same(config: dict[str, Any], word: str) -> bool:

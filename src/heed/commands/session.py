@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.fit import fit
+from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
 from heed.commands.requeue import requeue
-from heed.commands.run_paths import CHECKPOINTS, LOGS, PREDICTIONS, TOKENIZER
+from heed.commands.run_paths import CHECKPOINTS, CONFIG, LOGS, PREDICTIONS, TOKENIZER
 from heed.commands.summary import closing_summary, opening_summary, shown_path
 from heed.errors import UserError
+from heed.tracking.config_file import save_config
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -91,6 +93,8 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
     parts.datamodule.prepare_data()
     if not resumed:
         parts.tokenizers.save(tokenizer_dir)
+    if not resumed and config["trainer"].get("auto_batch"):
+        size_batches(config, parts, record)
     record.update(
         data={**parts.datamodule.statistics(), "labels": parts.labels},
         tokenizer={"fingerprint": parts.tokenizers.fingerprint, "joint": parts.tokenizers.joint},
@@ -98,6 +102,20 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
     )
     opening_summary(config, parts, record)
     return parts
+
+
+def size_batches(config: dict[str, Any], parts: Parts, record: RunRecord) -> None:
+    """Follow `trainer.auto_batch`: find the limits and freeze them, for all processes and later."""
+    from heed.commands.auto_batch import find_batch
+
+    found = find_batch(config, record.run_dir, parts)
+    config["data"]["max_tokens"] = found.max_tokens
+    config["data"]["eval_max_tokens"] = found.eval_max_tokens
+    config["trainer"]["auto_batch"] = False  # it is done, for whoever reads the config from now on
+    save_config(config, record.run_dir / CONFIG)
+    parts.datamodule.limit(max_tokens=found.max_tokens, eval_max_tokens=found.eval_max_tokens)
+    record.update(data={"auto_batch": vars(found)})
+    print(found.line(config["optimizer"]["lr"]), flush=True)
 
 
 def train_and_test(
@@ -151,13 +169,14 @@ def test(trainer: pl.Trainer, parts: Parts, record: RunRecord) -> None:
     if trainer.limit_test_batches == 0:
         return
     best = best_checkpoint(trainer)
-    trainer.test(
-        parts.task,
-        datamodule=parts.datamodule,
-        ckpt_path=os.fspath(best) if best else None,
-        weights_only=True,
-        verbose=False,
-    )
+    with memory_watched(parts, trainer, run=quoted(record.run_dir)):
+        trainer.test(
+            parts.task,
+            datamodule=parts.datamodule,
+            ckpt_path=os.fspath(best) if best else None,
+            weights_only=True,
+            verbose=False,
+        )
     if trainer.is_global_zero:
         write_predictions(parts.task.predictions, record.run_dir / PREDICTIONS / "test.jsonl")
         record.update(metrics=stage_metrics(trainer, "test/"))

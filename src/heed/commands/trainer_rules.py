@@ -68,6 +68,13 @@ def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
             "trainer=deepspeed needs the package deepspeed, which is not installed",
             "pip install 'heed-nlp[deepspeed]', or use trainer=fsdp2, which needs nothing more",
         )
+    optimizer = str(frozen["optimizer"].get(TARGET, ""))
+    if target.endswith(".fsdp2") and optimizer == "heed.training.optimizers.adafactor":
+        yield UserError(
+            "optimizer must keep its state in the shape of the parameters with trainer=fsdp2, "
+            "but is adafactor",
+            "use optimizer=adamw, or trainer=ddp",
+        )
     decay = ((frozen.get("callbacks") or {}).get("ema") or {}).get("decay")
     if target.endswith(".fsdp2") and target.startswith(OURS) and decay is not None:
         yield UserError(

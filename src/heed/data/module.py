@@ -96,6 +96,12 @@ class DataModule(LightningDataModule):
         self._train_sampler: TokenBudgetSampler | None = None
         self._resume_from: dict[str, Any] | None = None
 
+    def limit(self, *, max_tokens: int, eval_max_tokens: int | None) -> None:
+        """Take other limits, before there is a loader."""
+        assert self._train_sampler is None, "batches have been dealt already"
+        self.max_tokens = max_tokens
+        self.eval_max_tokens = eval_max_tokens if eval_max_tokens is not None else max_tokens
+
     # Rows
 
     def prepare_data(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import lightning.pytorch as pl
 import torch
@@ -27,6 +27,28 @@ Stage = Literal["val", "test"]
 Prediction = dict[str, Any]
 StepGuard = Callable[[Tensor, Tensor], bool]
 """From the mean loss and the gradient norm of a step, alike on all processes, to "make it"."""
+
+
+class Work(NamedTuple):
+    """What a task is at, for whoever has to tell that it failed.
+
+    Attributes:
+        stage: "train", "val", "test" or "predict".
+        rows: Rows of the batch.
+        positions: Its token positions, padding included.
+        decoding: Whether outputs are being written.
+    """
+
+    stage: str
+    rows: int
+    positions: int
+    decoding: bool = False
+
+    def sentence(self) -> str:
+        """For instance "a training step of 64 rows, 3,904 token positions"."""
+        names = {"train": "a training step", "val": "validation", "test": "the test"}
+        what = names.get(self.stage, "prediction") + (", decoding" if self.decoding else "")
+        return f"{what} of {self.rows:,} rows, {self.positions:,} token positions with padding"
 
 
 class Task(pl.LightningModule):
@@ -61,6 +83,7 @@ class Task(pl.LightningModule):
         self.predictions: list[tuple[int, Prediction]] = []
         self.signatures: dict[str, str] = {}  # how scores were computed, once they have been
         self.gradient_norm: Tensor | None = None
+        self.work: Work | None = None
         self.step_guard: StepGuard | None = None  # asked before every optimizer step
         self.batch_losses: list[Tensor] = []  # summed losses of this step's batches, this process
         self._step_sum: Tensor | None = None  # loss of the step in flight
@@ -113,6 +136,7 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The summed loss; `on_before_optimizer_step` turns its gradients into means."""
+        self.work = _work("train", batch)
         loss = self.loss(batch)
         count = loss.count.detach()
         total = loss.sum.detach()
@@ -260,9 +284,11 @@ class Task(pl.LightningModule):
         return cast("MeanLoss", self.eval_losses[stage]), self.eval_scores[stage]
 
     def _evaluate(self, batch: Any, stage: Stage) -> None:
+        self.work = _work(stage, batch)
         loss = self.loss(batch)
         mean_loss, scores = self._meters(stage)
         mean_loss.update(loss.sum, loss.count)
+        self.work = self.work._replace(decoding=True)
         predictions = self.predict_batch(batch, stage=stage)
         indices = [index for index, _ in batch.examples]
         records = [record for _, record in batch.examples]
@@ -325,6 +351,10 @@ def _over_processes(sums: Tensor) -> Tensor:
 def _local(gradient: Tensor) -> Tensor:
     """This process's part of a gradient, which is all of it unless parameters are sharded."""
     return gradient.to_local() if isinstance(gradient, DTensor) else gradient
+
+
+def _work(stage: str, batch: Any) -> Work:
+    return Work(stage, len(batch), batch.token_positions)
 
 
 def _gathered(rows: list[tuple[int, Prediction]]) -> list[tuple[int, Prediction]]:

@@ -294,7 +294,8 @@ def _ending(error: BaseException) -> tuple[Status, str]:
             return "done", ""
         return "failed", f"exit code {error.code}"
     if isinstance(error, RunFailed):
-        return "failed", f"{error.cause}: {error.problem}" if error.cause else error.problem
+        told = not error.cause or error.problem.startswith(error.cause)
+        return "failed", error.problem if told else f"{error.cause}: {error.problem}"
     if isinstance(error, UserError):
         return "failed", str(error)
     return "failed", f"{type(error).__name__}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -22,8 +23,9 @@ class AsynchronousCheckpointIO(AtomicCheckpointIO):
 
     The file is the one that saving at once would have written, to the bit (but for where a GPU's
     tensors were). Training waits for the copy; a save waits for the one before, so that there is
-    one copy at most, on the CPU. Names and removals take their turn behind the write, and are left
-    out if it fails: nothing is removed before what takes its place is on disk.
+    one copy, on the CPU, whose memory is used again by the next. Names and removals take their
+    turn behind the write, and are left out if it fails: nothing is removed before what takes its
+    place is on disk.
 
     A write that failed is told by `wait`, or by the next save.
     """
@@ -35,6 +37,7 @@ class AsynchronousCheckpointIO(AtomicCheckpointIO):
         self._worker: ThreadPoolExecutor | None = None
         self._pending: list[Future[None]] = []
         self._failure: Exception | None = None
+        self._memory = Memory()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -47,7 +50,7 @@ class AsynchronousCheckpointIO(AtomicCheckpointIO):
         failure = self.wait()
         if failure is not None:
             raise failure
-        content = snapshot(checkpoint)
+        content = snapshot(checkpoint, self._memory)
         self._submit(lambda: AtomicCheckpointIO.save_checkpoint(self, content, path))
 
     def link(self, source: Path, path: Path) -> None:
@@ -76,6 +79,7 @@ class AsynchronousCheckpointIO(AtomicCheckpointIO):
         if self._worker is not None:
             self._worker.shutdown()
             self._worker = None
+        self._memory = Memory()
         if failure is not None:
             with contextlib.suppress(OSError):  # stderr too may go to a file on the full disk
                 print(f"warning: {failure}", file=sys.stderr)
@@ -99,45 +103,94 @@ class AsynchronousCheckpointIO(AtomicCheckpointIO):
             future.result()
 
 
-def snapshot(value: Any) -> Any:
+class Memory:
+    """Where a snapshot is kept, and the next one is written over it.
+
+    Memory that is new has to be had from the system page by page, which takes longer than to copy.
+    """
+
+    def __init__(self) -> None:
+        self._used: list[torch.UntypedStorage] = []
+        self._free: dict[int, list[torch.UntypedStorage]] = {}
+
+    def begin(self) -> None:
+        """Take all that was used before for free."""
+        self._free = {}
+        for storage in self._used:
+            self._free.setdefault(storage.nbytes(), []).append(storage)
+        self._used = []
+
+    def end(self) -> None:
+        """Let go of what was not taken again."""
+        self._free = {}
+
+    def take(self, size: int) -> torch.UntypedStorage:
+        """So many bytes."""
+        free = self._free.get(size)
+        storage = free.pop() if free else torch.UntypedStorage(size)
+        self._used.append(storage)
+        return storage
+
+
+def snapshot(value: Any, memory: Memory | None = None) -> Any:
     """A copy, on the CPU, of nested dicts and lists of tensors and plain values.
 
     Tensors that share memory share it in the copy too, and what is one object stays one, so that
     the same is written.
+
+    Args:
+        value: What is copied.
+        memory: Where the tensors go; a copy that was there before is lost.
     """
-    return _copy(value, {}, {})
+    memory = memory or Memory()
+    memory.begin()
+    result = _copy(value, {}, {}, memory)
+    memory.end()
+    return result
 
 
-def _copy(value: Any, copies: dict[int, Any], storages: dict[int, Any]) -> Any:
+def _copy(
+    value: Any, copies: dict[int, Any], storages: dict[int, torch.UntypedStorage], memory: Memory
+) -> Any:
     if value is None or isinstance(value, (str, bytes, bool, int, float)):
         return value
     if id(value) in copies:
         return copies[id(value)][1]
     result: Any
     if isinstance(value, Tensor):
-        result = _copy_tensor(value, storages)
+        result = _copy_tensor(value, storages, memory)
     elif isinstance(value, dict):
         result = copy.copy(value)  # with its class and attributes
         for key, item in value.items():
-            result[key] = _copy(item, copies, storages)
+            result[key] = _copy(item, copies, storages, memory)
     elif type(value) is list:
-        result = [_copy(item, copies, storages) for item in value]
+        result = [_copy(item, copies, storages, memory) for item in value]
     elif type(value) is tuple:
-        result = tuple(_copy(item, copies, storages) for item in value)
+        result = tuple(_copy(item, copies, storages, memory) for item in value)
     else:
         result = copy.deepcopy(value)
     copies[id(value)] = (value, result)  # the value too, lest its number be given away
     return result
 
 
-def _copy_tensor(tensor: Tensor, storages: dict[int, Any]) -> Tensor:
+def _copy_tensor(
+    tensor: Tensor, storages: dict[int, torch.UntypedStorage], memory: Memory
+) -> Tensor:
     tensor = tensor.detach()
     if type(tensor) is not Tensor or tensor.layout != torch.strided:
         return tensor.to("cpu", copy=True)
     storage = tensor.untyped_storage()
     key = storage._cdata
     if key not in storages:
-        target = torch.UntypedStorage(storage.nbytes())
-        storages[key] = target.copy_(storage)
+        storages[key] = memory.take(storage.nbytes())
+        _fill(storages[key], storage)
     result = torch.empty(0, dtype=tensor.dtype)
     return result.set_(storages[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _fill(target: torch.UntypedStorage, source: torch.UntypedStorage) -> None:
+    if source.device.type == "cpu":
+        # many small copies by torch's threads wait for one another where cores are busy
+        ctypes.memmove(target.data_ptr(), source.data_ptr(), source.nbytes())
+    else:
+        target.copy_(source)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import threading
 from typing import IO, Any
 
 END = struct.Struct("<4s16sH")  # signature, what is of no matter here, length of the comment
@@ -59,8 +60,16 @@ class ChecksumWriter:
         self._file.write(self._hash.hexdigest().encode("ascii"))
 
     def _pass_on(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self._hash.update(data)
+        if len(data) < _CHUNK_BYTES:
+            self._file.write(data)
+            self._hash.update(data)
+            return
+        summing = threading.Thread(target=self._hash.update, args=(data,))  # beside the writing
+        summing.start()
+        try:
+            self._file.write(data)
+        finally:
+            summing.join()
 
 
 def checksum_fault(file: IO[bytes]) -> str | None:

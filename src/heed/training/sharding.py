@@ -93,6 +93,7 @@ class FullySharded(ModelParallelStrategy):
                 tensor.copy_(here)
 
     def _shard(self, module: nn.Module) -> None:
+        offloads = self.cpu_offload and self.root_device.type != "cpu"
         low = _LOW.get(self.precision_plugin.precision)
         options: dict[str, Any] = {
             "mesh": self.device_mesh["data_parallel"],
@@ -100,7 +101,7 @@ class FullySharded(ModelParallelStrategy):
             "mp_policy": MixedPrecisionPolicy(
                 param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False
             ),
-            "offload_policy": CPUOffloadPolicy() if self.cpu_offload else OffloadPolicy(),
+            "offload_policy": CPUOffloadPolicy() if offloads else OffloadPolicy(),
         }
         for block in [child for child in module.modules() if isinstance(child, Block)]:
             if self.activation_checkpointing:

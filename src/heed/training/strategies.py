@@ -5,7 +5,9 @@ Each function builds Lightning's strategy from plain values; `trainer=` configs 
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Literal
@@ -48,13 +50,26 @@ def ddp(
 
     Source: Li et al. (2020), PyTorch Distributed.
     """
-    return DDPStrategy(
+    kind = StaticGraph if static_graph else DDPStrategy
+    return kind(
         static_graph=static_graph,
         find_unused_parameters=find_unused_parameters,
         bucket_cap_mb=bucket_cap_mb,
         gradient_as_bucket_view=True,
         timeout=timedelta(minutes=timeout_minutes),
     )
+
+
+class StaticGraph(DDPStrategy):
+    """Exchanges gradients after every micro-batch: torch's static graph knows no other way.
+
+    What earlier micro-batches have added up is the same in all processes, and stays as it is.
+    """
+
+    @contextlib.contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """Nothing is blocked."""
+        yield
 
 
 def fsdp2(
@@ -72,7 +87,8 @@ def fsdp2(
             backward pass: less memory, more traffic.
         activation_checkpointing: Whether blocks are computed again in the backward pass instead of
             keeping what lies between.
-        cpu_offload: Whether shards and optimizer state stay in the host's memory.
+        cpu_offload: Whether shards and optimizer state stay in the host's memory, where there is
+            another.
         sharded_checkpoints: Whether each process writes its own shard into a folder; else the first
             writes one file, which any other strategy reads too.
         timeout_minutes: After so long without an answer from another process training fails.

@@ -42,6 +42,7 @@ def build_trainer(
     profiler: str | None,
     requeue: bool,
     asynchronous_checkpoints: bool = False,
+    auto_batch: bool | int = False,
     callbacks: list[Callback],
     loggers: list[Logger],
     run_dir: Path,
@@ -76,6 +77,7 @@ def build_trainer(
             queue; read by the command, not by the Trainer.
         asynchronous_checkpoints: Whether checkpoints are written in the background, from a copy in
             memory.
+        auto_batch: Whether `data.max_tokens` was to be found before training; done by then.
         callbacks: Lightning callbacks.
         loggers: Lightning loggers.
         run_dir: The run folder.
