@@ -170,10 +170,10 @@ def score(job: dict[str, Any], parts: Parts) -> tuple[dict[str, float], list[Any
         run_dir=Path(job["run_dir"]),
     )
     parts.datamodule.trainer = trainer  # which knows this process's share
+    loader = parts.datamodule.evaluation_loader(split)
     limit = config["trainer"]["limit_test_batches"]
     if limit not in (None, 1.0) and trainer.is_global_zero:
-        print(f"limited to {limit} batches (trainer.limit_test_batches=null: all)")
-    loader = parts.datamodule.evaluation_loader(split)
+        print(f"limited to {limit} of {len(loader)} batches (trainer.limit_test_batches=null: all)")
     with memory_watched(parts, trainer, run=quoted(Path(job["run_dir"]))):
         trainer.test(parts.task, dataloaders=loader, verbose=False)
     scores = {
