@@ -208,7 +208,7 @@ def in_house_words(
 
     try:
         yield
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
         from heed.commands.config_faults import explain
 
         explained = explain(error, config_name, overrides, config_dirs(user), multirun=multirun)
