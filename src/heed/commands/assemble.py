@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.build import TARGET, build, build_call, locate, of_kind
+from heed.commands.run_data import Use, corpus_of_run
 
 if TYPE_CHECKING:
     from heed.backbone.transformer import Transformer
@@ -58,6 +59,8 @@ def assemble(
     labels: list[str] | None = None,
     warm_start: bool = True,
     reads_data: bool = True,
+    recorded: dict[str, Any] | None = None,
+    use: Use = "same",
 ) -> Parts:
     """Build everything that a run needs but its trainer.
 
@@ -68,13 +71,15 @@ def assemble(
         labels: The class names that the run was trained with; None takes the corpus's.
         warm_start: Whether `model.init_from` is followed; not where a checkpoint is loaded anyway.
         reads_data: Whether the data set is wanted; predicting needs none.
+        recorded: What the run's record says of its data, when they are to be those.
+        use: What to do if they are not; see `corpus_of_run`.
 
     Raises:
         UserError: If data, tokenizer or model cannot be had as the config says.
     """
     from heed.text.tokenizer import TokenizerPair
 
-    corpus = build_corpus(config, labels, reads_data=reads_data)
+    corpus = build_corpus(config, labels, reads_data=reads_data, recorded=recorded, use=use)
     if tokenizer_dir is not None:
         tokenizers = TokenizerPair.load(tokenizer_dir)
     else:
@@ -102,21 +107,39 @@ def assemble(
 
 
 def build_corpus(
-    config: Config, labels: list[str] | None = None, *, reads_data: bool = True
+    config: Config,
+    labels: list[str] | None = None,
+    *,
+    reads_data: bool = True,
+    recorded: dict[str, Any] | None = None,
+    use: Use = "same",
 ) -> Corpus:
-    """The records that `data=` names, as the task reads them."""
+    """The records that `data=` names, as the task reads them; arguments as for `assemble`."""
     from heed.data.corpus import Corpus
     from heed.data.no_source import NoSource
     from heed.data.records import record_kind
 
     data = config["data"]
-    return Corpus(
-        source=build(data["source"], key="data.source") if reads_data else NoSource(),
+
+    def source() -> Any:
+        return build(data["source"], key="data.source")
+
+    def make(**given: Any) -> Corpus:
+        return Corpus(
+            **{"kind": record_kind(config["task"]["kind"], labels=data["labels"]), **given},
+            columns=data["columns"],
+            split_columns=data["split_columns"],
+            invalid=data["invalid"],
+            cache_dir=data["cache_dir"],
+        )
+
+    if recorded is not None and reads_data:
+        corpus = corpus_of_run(source, make, recorded, use=use, **data)
+        if corpus is not None:
+            return corpus
+    return make(
+        source=source() if reads_data else NoSource(),
         kind=record_kind(config["task"]["kind"], labels=labels or data["labels"]),
-        columns=data["columns"],
-        split_columns=data["split_columns"],
-        invalid=data["invalid"],
-        cache_dir=data["cache_dir"],
     )
 
 

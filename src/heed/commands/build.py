@@ -43,12 +43,14 @@ def build_call(node: dict[str, Any], key: str = "", *leading: Any, **parts: Any)
         if name != TARGET and name not in parts
     }
     values.update(parts)
-    _check_call(target, leading, values, where, str(node[TARGET]))
+    checked = _check_call(target, leading, values, where, str(node[TARGET]))
     try:
         return target(*leading, **values)
     except TypeError as error:
         # A class that hands its keys on (**settings) refuses them further up.
-        if re.search(r"__init__\(\) (got an unexpected keyword|missing \d+ required)", str(error)):
+        if not checked or re.search(
+            r"__init__\(\) (got an unexpected keyword|missing \d+ required)", str(error)
+        ):
             raise UserError(f"{where} cannot be built: {node[TARGET]}: {error}") from error
         raise
 
@@ -150,12 +152,16 @@ def _build_nested(value: Any, key: str) -> Any:
 
 def _check_call(
     target: Any, leading: tuple[Any, ...], values: dict[str, Any], where: str, name: str
-) -> None:
-    """Say which key does not fit before the call, so that a TypeError inside it stays a defect."""
+) -> bool:
+    """Say which key does not fit before the call, so that a TypeError inside it stays a defect.
+
+    Returns:
+        Whether that could be told: some built-in callables have no signature.
+    """
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
-        return  # some built-in callables have no signature
+        return False
     try:
         signature.bind(*leading, **values)
     except TypeError as error:
@@ -171,3 +177,4 @@ def _check_call(
                 f"{where}.{unknown[0]} is not a parameter of {name}", nearest(unknown[0], keys)
             ) from error
         raise UserError(f"{where} cannot be built: {name}: {error}") from error
+    return True

@@ -13,11 +13,13 @@ from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import PREDICTIONS
 from heed.commands.summary import print_config, score_line
 from heed.commands.trained import (
+    LEARNED,
     Request,
     accelerator_here,
     check_amended,
     load_parts,
     read_request,
+    unused_data,
 )
 from heed.errors import EXIT_DONE, UserError, nearest
 from heed.files import replacing, writing_error
@@ -48,7 +50,8 @@ def main(argv: list[str]) -> int:
             f"split must be one of {', '.join(SPLITS)}, but is {asked['split']!r}",
             nearest(str(asked["split"]), SPLITS),
         )
-    check_amended(config, arguments.config_dir)
+    unused = (*LEARNED, *unused_data(record, config, changes))
+    check_amended(config, arguments.config_dir, unused=unused)
     output = predictions_file(record.run_dir, asked)
     scores, checkpoint = evaluate(request, output)
     report = output.with_suffix(".scores.json")
@@ -103,7 +106,7 @@ def evaluate(request: Request, output: Path) -> tuple[dict[str, float], Path]:
     from heed.commands.session import stage_metrics, write_predictions
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    parts, checkpoint = load_parts(record, config, asked["checkpoint"])
+    parts, checkpoint = load_parts(record, config, asked["checkpoint"], changes=changes)
     split = asked["split"]
     limit = config["trainer"][f"limit_{SPLITS[split]}_batches"]
     if any(word.startswith("trainer.limit_test_batches=") for word in changes):

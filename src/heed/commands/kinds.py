@@ -33,6 +33,7 @@ KINDS: dict[str, str] = {
     "data.columns": "dict[str, str | list[str] | None]",
     "data.split_columns": "dict[str, dict[str, str | list[str] | None]]",
     "data.invalid": "str",
+    "data.from_cache": "bool",
     "data.cache_dir": "str",
     "task.name": "str",
     "task.kind": "str",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heed.commands.accidents import naming_accidents
 from heed.commands.fit import fit
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
@@ -59,7 +60,7 @@ def run_session(
     from heed.training.callbacks.interrupt import Stopped
 
     ranks = Ranks(config, record.run_dir, lambda reason: record.finish("failed", reason))
-    with record.running(), ending_on_signals(), ranks:
+    with record.running(), ending_on_signals(), ranks, naming_accidents(record.run_dir):
         try:
             with record.phase("preparation"):
                 parts = prepare(config, record, resumed=checkpoint is not None)
@@ -85,6 +86,7 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
         tokenizer_dir=tokenizer_dir if resumed else None,
         labels=labels if resumed else None,
         warm_start=not resumed,
+        recorded=record.fields["data"] if resumed else None,
     )
     parts.datamodule.prepare_data()
     if not resumed:
