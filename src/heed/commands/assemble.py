@@ -134,7 +134,14 @@ def build_corpus(
         )
 
     if recorded is not None and reads_data:
-        corpus = corpus_of_run(source, make, recorded, use=use, **data)
+        corpus = corpus_of_run(
+            source,
+            make,
+            recorded,
+            use=use,
+            cache_dir=data["cache_dir"],
+            from_cache=bool(data.get("from_cache")),
+        )
         if corpus is not None:
             return corpus
     return make(

@@ -48,7 +48,8 @@ def corpus_of_run(
     recorded: Mapping[str, Any],
     *,
     use: Use,
-    **data: Any,
+    cache_dir: str,
+    from_cache: bool,
 ) -> Corpus | None:
     """The corpus that a run began with.
 
@@ -59,7 +60,8 @@ def corpus_of_run(
         use: "same" refuses data that have changed, for a run that goes on; "kept" does not look at
             the source at all where the cache has everything, for further processes; "told" says
             that they have changed and takes them, to evaluate.
-        data: The config of the data: `cache_dir` and `from_cache`.
+        cache_dir: The cache, `data.cache_dir`.
+        from_cache: Whether to take what the cache has kept whatever has become of the data.
 
     Returns:
         The corpus; None if the record does not tell, or the data are others and may be.
@@ -72,15 +74,15 @@ def corpus_of_run(
     known = fingerprints(recorded)
     if not known:
         return None
-    whole = is_kept(recorded, data["cache_dir"])
+    whole = is_kept(recorded, cache_dir)
     kept = make(source=KeptSource(), fingerprints=known) if whole else None
-    if data.get("from_cache") and kept is None:
+    if from_cache and kept is None:
         raise UserError(
             "data.from_cache=true needs the records that the run began with, but the cache "
-            f"({data['cache_dir']}) has not all of them",
+            f"({cache_dir}) has not all of them",
             "leave it out, or give their cache: paths.cache_dir=FOLDER",
         )
-    if kept is not None and (use == "kept" or data.get("from_cache")):
+    if kept is not None and (use == "kept" or from_cache):
         return kept
     try:
         corpus = make(source=source())
