@@ -116,6 +116,10 @@ def test_other_data_of_ones_own(
 
     shutil.rmtree(own_data)
     answer = heed("evaluate", f"run={run}")
+    assert answer.code == 0, answer.err
+    assert "The data cannot be had (data.path must be a folder or a file, but " in answer.out
+    shutil.rmtree(cache)
+    answer = heed("evaluate", f"run={run}")
     assert answer.code == 2
     assert f"data.path must be a folder or file, but {own_data} does not exist" in answer.err
     answer = heed("predict", f"run={run}", typed="a fine film\n")

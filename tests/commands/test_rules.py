@@ -276,7 +276,8 @@ def test_a_start_must_be_a_run(tmp_path: Path, frozen: Frozen, told: Told) -> No
 def test_groups_and_targets_of_the_users_own_pass(user_configs: Callable[..., Path]) -> None:
     mine = user_configs(
         {
-            "task/tagging": "# Tags.\n_target_: my.Tagging\nname: tagging\nkind: tags\nmood: 3\n",
+            "task/tagging": "# Tags.\n_target_: my.Tagging\nname: tagging\nkind: tags\nmood: 3\n"
+            "preparation: {_target_: my.Preparation}\n",
             "data/tags": "# T.\ndefaults: [local, _self_]\nname: tags\ntasks: [tagging]\npath: .\n",
             "model/mine": "# Mine.\n_target_: my.Model\nsize: 3\n",
             "extra/one": "# More.\nsize: 3\n",

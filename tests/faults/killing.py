@@ -8,6 +8,8 @@ from forked import ForkServer
 
 from heed.commands.run_comparison import compare_runs
 
+STEPS_BETWEEN_SAVES = 4
+BATCHES_A_STEP = {"accumulated": 3, "sentiment": 2}
 # As small as a run can be with several epochs, validations and checkpoints; dropout is on.
 SMALL = (
     *("model.d_model=14", "model.n_heads=2", "model.d_feed_forward=23", "model.n_layers=1"),
@@ -17,13 +19,19 @@ SMALL = (
     *("decoding.max_length=7", "trainer=cpu", "trainer.precision=32-true"),
     *("trainer.max_steps=23", "trainer.max_epochs=-1", "trainer.val_check_interval=5"),
     *("trainer.log_every_n_steps=3", "task.monitor=val/loss", "task.mode=min"),
-    *("callbacks.last.every_n_train_steps=4", "callbacks.trace.enabled=true"),
+    *(f"callbacks.last.every_n_train_steps={STEPS_BETWEEN_SAVES}", "callbacks.trace.enabled=true"),
 )
 CASES = {
     "translation": ("task=translation",),
-    "accumulated": ("task=translation", "trainer.accumulate_grad_batches=3"),
+    "accumulated": (
+        "task=translation",
+        f"trainer.accumulate_grad_batches={BATCHES_A_STEP['accumulated']}",
+    ),
     "averaged": ("task=summarization", "callbacks.ema.decay=0.9", "data.max_tokens=900"),
-    "sentiment": ("task=sentiment", "trainer.accumulate_grad_batches=2", "callbacks.ema.decay=0.9"),
+    "sentiment": (
+        *("task=sentiment", "callbacks.ema.decay=0.9"),
+        f"trainer.accumulate_grad_batches={BATCHES_A_STEP['sentiment']}",
+    ),
     "workers": ("task=sentiment", "data.num_workers=2"),
     "qa": ("task=qa", "task.preparation.max_length=97", "task.preparation.stride=13"),
     "generative": ("task=generative_qa", "model.dropout=0.1"),

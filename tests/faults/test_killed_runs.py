@@ -57,7 +57,7 @@ def test_at_every_moment(cases, case, moment, number):
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize(("moment", "number"), [("in a batch", 15), ("in a save", 4)])
+@pytest.mark.parametrize(("moment", "number"), [("in a batch", 15), ("in a save", 3)])
 @pytest.mark.parametrize("case", CASES)
 def test_every_task_and_option(cases, case, moment, number):
     cases.check(case, cut(cases, case, moment, number))

@@ -12,7 +12,12 @@ from tiny_run import QUIET, ROWS, Data, make_model, make_trainer, same, weights
 
 from heed.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from heed.training.callbacks.ema import ema
-from heed.training.callbacks.exact_state import ExactState, random_state, set_random_state
+from heed.training.callbacks.exact_state import (
+    ExactState,
+    plain_random_state,
+    random_state,
+    set_random_state,
+)
 from heed.training.callbacks.interrupt import Interrupt, Stopped
 from heed.training.callbacks.throughput import Throughput
 
@@ -103,9 +108,11 @@ def test_random_states_are_plain_and_come_back(tmp_path):
 
     cpu = torch.device("cpu")
     state = random_state(cpu)
-    torch.save(state, tmp_path / "state.pt")
+    torch.save(plain_random_state(state), tmp_path / "state.pt")
     expected = (random.random(), np.random.randn(3).tolist(), torch.rand(3).tolist())
     set_random_state(torch.load(tmp_path / "state.pt", weights_only=True), cpu)
+    assert (random.random(), np.random.randn(3).tolist(), torch.rand(3).tolist()) == expected
+    set_random_state(state, cpu)
     assert (random.random(), np.random.randn(3).tolist(), torch.rand(3).tolist()) == expected
 
 

@@ -27,6 +27,11 @@ SIZES = (
     "n_decoder_layers",
     "max_length",
 )
+LARGEST_SIZE = 2**31 - 1  # a token's id is kept in 32 bits; no width or length comes near
+LARGEST = {
+    "n_layers": 1000,
+    "n_decoder_layers": 1000,
+}  # the deepest yet: DeepNet (Wang et al. 2022)
 PROBABILITIES = (
     "dropout",
     "attention_dropout",
@@ -60,6 +65,9 @@ def check_values(values: Mapping[str, Any]) -> None:
             errors.append(
                 UserError(f"model.{name} must be a positive whole number, but is {size!r}")
             )
+        elif size is not None and size > LARGEST.get(name, LARGEST_SIZE):
+            most = LARGEST.get(name, LARGEST_SIZE)
+            errors.append(UserError(f"model.{name} must be at most {most:,}, but is {size:,}"))
     for name in PROBABILITIES:
         p = values[name]
         if p is not None and not (_is_number(p) and 0.0 <= p < 1.0):

@@ -7,13 +7,14 @@ name (`preparation`, `backbone`, `decoder`, ...), so a user's own task needs no 
 
 from __future__ import annotations
 
-import functools
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heed.commands.build import TARGET, build, locate
+from heed.commands.build import TARGET, build, build_call, locate, of_kind
+from heed.commands.run_data import Use, corpus_of_run
 
 if TYPE_CHECKING:
     from heed.backbone.transformer import Transformer
@@ -58,6 +59,8 @@ def assemble(
     labels: list[str] | None = None,
     warm_start: bool = True,
     reads_data: bool = True,
+    recorded: dict[str, Any] | None = None,
+    use: Use = "same",
 ) -> Parts:
     """Build everything that a run needs but its trainer.
 
@@ -68,13 +71,15 @@ def assemble(
         labels: The class names that the run was trained with; None takes the corpus's.
         warm_start: Whether `model.init_from` is followed; not where a checkpoint is loaded anyway.
         reads_data: Whether the data set is wanted; predicting needs none.
+        recorded: What the run's record says of its data, when they are to be those.
+        use: What to do if they are not; see `corpus_of_run`.
 
     Raises:
         UserError: If data, tokenizer or model cannot be had as the config says.
     """
     from heed.text.tokenizer import TokenizerPair
 
-    corpus = build_corpus(config, labels, reads_data=reads_data)
+    corpus = build_corpus(config, labels, reads_data=reads_data, recorded=recorded, use=use)
     if tokenizer_dir is not None:
         tokenizers = TokenizerPair.load(tokenizer_dir)
     else:
@@ -102,21 +107,46 @@ def assemble(
 
 
 def build_corpus(
-    config: Config, labels: list[str] | None = None, *, reads_data: bool = True
+    config: Config,
+    labels: list[str] | None = None,
+    *,
+    reads_data: bool = True,
+    recorded: dict[str, Any] | None = None,
+    use: Use = "same",
 ) -> Corpus:
-    """The records that `data=` names, as the task reads them."""
+    """The records that `data=` names, as the task reads them; arguments as for `assemble`."""
     from heed.data.corpus import Corpus
     from heed.data.no_source import NoSource
     from heed.data.records import record_kind
 
     data = config["data"]
-    return Corpus(
-        source=build(data["source"], key="data.source") if reads_data else NoSource(),
+
+    def source() -> Any:
+        return build(data["source"], key="data.source")
+
+    def make(**given: Any) -> Corpus:
+        return Corpus(
+            **{"kind": record_kind(config["task"]["kind"], labels=data["labels"]), **given},
+            columns=data["columns"],
+            split_columns=data["split_columns"],
+            invalid=data["invalid"],
+            cache_dir=data["cache_dir"],
+        )
+
+    if recorded is not None and reads_data:
+        corpus = corpus_of_run(
+            source,
+            make,
+            recorded,
+            use=use,
+            cache_dir=data["cache_dir"],
+            from_cache=bool(data.get("from_cache")),
+        )
+        if corpus is not None:
+            return corpus
+    return make(
+        source=source() if reads_data else NoSource(),
         kind=record_kind(config["task"]["kind"], labels=labels or data["labels"]),
-        columns=data["columns"],
-        split_columns=data["split_columns"],
-        invalid=data["invalid"],
-        cache_dir=data["cache_dir"],
     )
 
 
@@ -152,11 +182,13 @@ def build_backbone(
         target_vocabulary_size: Rows of the target embedding when the sides have tokenizers of
             their own.
     """
+    from torch import nn
+
     node = _without_descriptions(config, "model")
     parts = _asked_for(
         node, vocabulary_size=vocabulary_size, target_vocabulary_size=target_vocabulary_size
     )
-    return build(node, key="model", **parts)
+    return of_kind(nn.Module, build(node, key="model", **parts), node, "model")
 
 
 def build_task(
@@ -172,44 +204,54 @@ def build_task(
         from heed.commands.warm_start import load_backbone
 
         load_backbone(backbone, config["model"]["init_from"])
+    from torch import optim
+
+    from heed.decoding.decoder import Decoder
+    from heed.tasks.base import Task
+
     node = _without_descriptions(config, "task")
+    schedulers = optim.lr_scheduler.LRScheduler
     parts: dict[str, Any] = {
         "backbone": backbone,
         "preparation": preparation,
-        "optimizer": _factory(config["optimizer"], "optimizer"),
-        "scheduler": _factory(config["scheduler"], "scheduler"),
+        "optimizer": _factory(config["optimizer"], "optimizer", optim.Optimizer),
+        "scheduler": _factory(config["scheduler"], "scheduler", schedulers),
     }
     if config["task"].get("validation_decoder"):
-        parts["decoder"] = build(config["decoding"], key="decoding")
-        parts["validation_decoder"] = build(
-            config["task"]["validation_decoder"], key="task.validation_decoder"
-        )
-    return build(node, key="task", **_asked_for(node, **parts))
+        decoders = {
+            "decoder": ("decoding", config["decoding"]),
+            "validation_decoder": (
+                "task.validation_decoder",
+                config["task"]["validation_decoder"],
+            ),
+        }
+        for name, (key, described) in decoders.items():
+            parts[name] = of_kind(Decoder, build(described, key=key), described, key)
+    return of_kind(Task, build(node, key="task", **_asked_for(node, **parts)), node, "task")
 
 
 def build_callbacks(config: Config) -> list[Any]:
     """The callbacks that are on, in the order of the config."""
-    nodes = config.get("callbacks") or {}
-    built = [
-        build(node, key=f"callbacks.{name}")
-        for name, node in nodes.items()
-        if node is not None and node.get(TARGET)
-    ]
-    return [callback for callback in built if callback is not None]
+    from lightning.pytorch import Callback
+
+    built = []
+    for name, node in (config.get("callbacks") or {}).items():
+        if node is None or not node.get(TARGET):
+            continue
+        callback = build(node, key=f"callbacks.{name}")
+        if callback is not None:
+            built.append(of_kind(Callback, callback, node, f"callbacks.{name}"))
+    return built
 
 
 def build_loggers(config: Config, run_dir: Path) -> list[Any]:
     """The loggers that `logger=` names."""
-    nodes = config.get("logger") or {}
+    from lightning.pytorch.loggers import Logger
+
+    parts = {"run_dir": run_dir, "run_name": config["name"], "task": config["task"]["name"]}
     return [
-        build(
-            node,
-            key=f"logger.{name}",
-            run_dir=run_dir,
-            run_name=config["name"],
-            task=config["task"]["name"],
-        )
-        for name, node in nodes.items()
+        of_kind(Logger, build(node, key=f"logger.{name}", **parts), node, f"logger.{name}")
+        for name, node in (config.get("logger") or {}).items()
         if node is not None
     ]
 
@@ -218,10 +260,14 @@ def _without_descriptions(config: Config, group: str) -> dict[str, Any]:
     return {key: value for key, value in config[group].items() if key not in DESCRIPTIVE[group]}
 
 
-def _factory(node: dict[str, Any], key: str) -> functools.partial[Any]:
+def _factory(node: dict[str, Any], key: str, kind: type) -> Callable[..., Any]:
     """A node's function with its values, still waiting for what only the task has."""
-    target = locate(node[TARGET], key=f"{key}.{TARGET}")
-    return functools.partial(target, **{k: v for k, v in node.items() if k != TARGET})
+    locate(node[TARGET], key=f"{key}.{TARGET}")
+
+    def make(*parts: Any, **named: Any) -> Any:
+        return of_kind(kind, build_call(node, key, *parts, **named), node, key)
+
+    return make
 
 
 def _asked_for(node: dict[str, Any], **parts: Any) -> dict[str, Any]:

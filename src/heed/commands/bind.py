@@ -8,7 +8,7 @@ from typing import Any
 
 from heed.commands.annotations import misfit
 from heed.commands.assemble import DESCRIPTIVE
-from heed.commands.build import TARGET
+from heed.commands.build import TARGET, dotted
 from heed.commands.signatures import Signature, signature_of
 from heed.errors import UserError, nearest
 
@@ -35,7 +35,7 @@ def bind(frozen: dict[str, Any]) -> list[UserError]:
     faults: list[UserError] = []
     for key, node in targets(frozen):
         target = str(node[TARGET])
-        if target.startswith(OURS):
+        if target.startswith(OURS) and dotted(target):
             try:
                 signature = signature_of(target, f"{key}.{TARGET}")
             except UserError as error:

@@ -29,23 +29,44 @@ def build(node: dict[str, Any], *, key: str = "", **parts: Any) -> Any:
     Raises:
         UserError: If the target cannot be imported, or does not take what the node gives it.
     """
+    return build_call(node, key, **parts)
+
+
+def build_call(node: dict[str, Any], key: str = "", *leading: Any, **parts: Any) -> Any:
+    """As `build`, with parts that are given by their place."""
     assert TARGET in node, f"the node {key or node!r} has no {TARGET}"
     where = key or str(node[TARGET])
-    target = locate(str(node[TARGET]), key=f"{key}.{TARGET}" if key else TARGET)
+    target = locate(node[TARGET], key=f"{key}.{TARGET}" if key else TARGET)
     values = {
         name: _build_nested(value, f"{where}.{name}")
         for name, value in node.items()
         if name != TARGET and name not in parts
     }
     values.update(parts)
-    _check_call(target, values, where, str(node[TARGET]))
+    checked = _check_call(target, leading, values, where, str(node[TARGET]))
     try:
-        return target(**values)
+        return target(*leading, **values)
     except TypeError as error:
         # A class that hands its keys on (**settings) refuses them further up.
-        if re.search(r"__init__\(\) (got an unexpected keyword|missing \d+ required)", str(error)):
+        if not checked or re.search(
+            r"__init__\(\) (got an unexpected keyword|missing \d+ required)", str(error)
+        ):
             raise UserError(f"{where} cannot be built: {node[TARGET]}: {error}") from error
         raise
+
+
+def of_kind(kind: type, built: Any, node: dict[str, Any], key: str) -> Any:
+    """The object that was built, if it is of the kind that is needed there.
+
+    Raises:
+        UserError: If it is something else.
+    """
+    if isinstance(built, kind):
+        return built
+    raise UserError(
+        f"{key}.{TARGET} must build a {kind.__module__}.{kind.__qualname__}, "
+        f"but {node[TARGET]} gives a {type(built).__name__}"
+    )
 
 
 def locate(target: str, *, key: str = TARGET) -> Any:
@@ -56,7 +77,7 @@ def locate(target: str, *, key: str = TARGET) -> Any:
             (a package that is missing inside the module) names that reason.
     """
     words = target.split(".")
-    if len(words) < 2 or not all(words):
+    if not dotted(target):
         raise UserError(
             f"{key} must be the dotted name of a class or function, but is {target!r}",
             "write it as package.module.Name",
@@ -102,6 +123,12 @@ def locate(target: str, *, key: str = TARGET) -> Any:
     raise AssertionError("the loop above returns or raises")
 
 
+def dotted(target: Any) -> bool:
+    """Whether this is a name with dots in it, as a target must be."""
+    words = target.split(".") if isinstance(target, str) else []
+    return len(words) >= 2 and all(word.isidentifier() for word in words)
+
+
 def _find_modules_here() -> None:
     """Let the user's own modules be found in the working directory, after all that is installed.
 
@@ -123,14 +150,20 @@ def _build_nested(value: Any, key: str) -> Any:
     return value
 
 
-def _check_call(target: Any, values: dict[str, Any], where: str, name: str) -> None:
-    """Say which key does not fit before the call, so that a TypeError inside it stays a defect."""
+def _check_call(
+    target: Any, leading: tuple[Any, ...], values: dict[str, Any], where: str, name: str
+) -> bool:
+    """Say which key does not fit before the call, so that a TypeError inside it stays a defect.
+
+    Returns:
+        Whether that could be told: some built-in callables have no signature.
+    """
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
-        return  # some built-in callables have no signature
+        return False
     try:
-        signature.bind(**values)
+        signature.bind(*leading, **values)
     except TypeError as error:
         keys = [
             parameter.name
@@ -144,3 +177,4 @@ def _check_call(target: Any, values: dict[str, Any], where: str, name: str) -> N
                 f"{where}.{unknown[0]} is not a parameter of {name}", nearest(unknown[0], keys)
             ) from error
         raise UserError(f"{where} cannot be built: {name}: {error}") from error
+    return True

@@ -202,13 +202,13 @@ def in_house_words(
     config_name: str, overrides: list[str], user: Path | None, multirun: bool = False
 ) -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise into the errors that users see."""
-    import yaml
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         yield
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # odd words make Hydra fail in ways of its own, assertions among them
         from heed.commands.config_faults import explain
 
         explained = explain(error, config_name, overrides, config_dirs(user), multirun=multirun)

@@ -78,7 +78,7 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[UserError]]:
             if word.startswith("="):
                 raise HydraException(word)
             parsed.extend(parser.parse_overrides([word]))
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # a number of more digits than Python reads
             faults.append(_syntax_fault(word, str(error)))
     return parsed, faults
 
@@ -125,9 +125,12 @@ def _choice_faults(word: Override, folders: list[Path]) -> Iterator[UserError]:
 
     group, value = word.key_or_group, word.value()
     options = group_options(folders, group)
-    if group.startswith("hydra/"):
-        return
     values = value.list if isinstance(value, ChoiceSweep) else value
+    if group.startswith("hydra/"):
+        for name in values if isinstance(values, list) else [values]:
+            if not isinstance(getattr(name, "text", name), (str, type(None))):
+                yield UserError(f"{group} must be the name of a config, but is {name!r}")
+        return
     for name in values if isinstance(values, list) else [values]:
         name = getattr(name, "text", name)  # a quoted string
         if name is None or str(name) in options:

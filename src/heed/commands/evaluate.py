@@ -15,11 +15,13 @@ from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import LOGS, PREDICTIONS, find_checkpoint
 from heed.commands.summary import print_config, score_line
 from heed.commands.trained import (
+    LEARNED,
     Request,
     accelerator_here,
     check_amended,
     load_parts,
     read_request,
+    unused_data,
 )
 from heed.errors import EXIT_DONE, UserError, nearest
 from heed.files import replacing, writing_error
@@ -55,7 +57,8 @@ def main(argv: list[str]) -> int:
             f"split must be one of {', '.join(SPLITS)}, but is {asked['split']!r}",
             nearest(str(asked["split"]), SPLITS),
         )
-    check_amended(config, arguments.config_dir)
+    unused = (*LEARNED, *unused_data(record, config, changes))
+    check_amended(config, arguments.config_dir, unused=unused)
     output = predictions_file(record.run_dir, asked)
     scores, checkpoint = evaluate(request, output)
     report = output.with_suffix(".scores.json")
@@ -125,6 +128,7 @@ def evaluate(request: Request, output: Path) -> tuple[dict[str, float], Path]:
         "config": config,
         "checkpoint": os.path.abspath(checkpoint),
         "split": split,
+        "changes": changes,
     }
     print(f"{config['task']['name']} on {config['data']['name']} ({split}), {checkpoint.name}")
     from heed.commands.session import write_predictions
@@ -149,7 +153,7 @@ def prepare(job: dict[str, Any]) -> Parts:
 
     pl.seed_everything(job["config"]["seed"], workers=True, verbose=False)
     record = RunRecord.open(job["run_dir"])
-    parts, _ = load_parts(record, job["config"], job["checkpoint"])
+    parts, _ = load_parts(record, job["config"], job["checkpoint"], changes=job["changes"])
     parts.datamodule.rows(job["split"])
     return parts
 

@@ -104,10 +104,13 @@ def _piped(input_format: str | None) -> Iterator[tuple[int, Any]]:
     stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="" if table else "\n")
     try:
         if table:
+            csv.field_size_limit(2**31 - 1)  # the default, 128 KiB, is shorter than a document
             delimiter = "\t" if input_format == "tsv" else ","
             yield from enumerate(csv.DictReader(stream, delimiter=delimiter), start=1)
         else:
             yield from _piped_lines(stream, input_format)
+    except csv.Error as error:
+        raise UserError(f"input must be a table, but a row cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"input must be UTF-8 text, but has the byte 0x{error.object[error.start]:02x} "
@@ -131,7 +134,7 @@ def _piped_lines(stream: IO[str], input_format: str | None) -> Iterator[tuple[in
 def _json_object(text: str, number: int) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"input, row {number} must be a JSON object, but is not: {error}"
         ) from error

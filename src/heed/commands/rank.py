@@ -97,6 +97,8 @@ def join(run_dir: Path, checkpoint: Path | None) -> None:
             tokenizer_dir=record.run_dir / TOKENIZER,
             labels=record.fields["data"].get("labels"),
             warm_start=False,  # the first process hands its weights to all
+            recorded=record.fields["data"],
+            use="kept",
         )
         parts.datamodule.prepare_data()  # at once, unless this is another machine's cache
         trainer = build_trainer(config, record.run_dir)

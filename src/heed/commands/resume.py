@@ -12,7 +12,10 @@ from heed.commands.run_paths import latest_run
 from heed.errors import UserError
 
 # What may differ when a run goes on: how long, where and how it is shown; nothing that was learned.
-CHANGEABLE = ("trainer.", "logger.", "callbacks.", "paths.cache_dir", "data.eval_max_tokens=")
+CHANGEABLE = (
+    *("trainer.", "logger.", "callbacks.", "paths.cache_dir"),
+    *("data.eval_max_tokens=", "data.from_cache=", "data.num_workers="),
+)
 PLACES = ("accelerator", "devices", "strategy", "num_nodes")  # what trainer=NAME may change
 _NOT_OF_THE_RUN = ("resume", "paths.output_dir")
 
@@ -52,8 +55,8 @@ def resumed_config(
             raise UserError(
                 f"a run goes on with its own config, in which {key} cannot be changed, "
                 f"but here is {word}",
-                "only trainer.*, logger.*, callbacks.*, paths.cache_dir and data.eval_max_tokens "
-                "can; for anything else start a new run",
+                "only trainer.*, logger.*, callbacks.*, paths.cache_dir, data.eval_max_tokens, "
+                "data.from_cache and data.num_workers can; for anything else start a new run",
             )
         set_value(config, word)
         changes.append(word)

@@ -15,6 +15,7 @@ from heed.commands.build import TARGET
 from heed.commands.compose import config_dirs
 from heed.commands.data_rules import DATA_RULES
 from heed.commands.groups import group_options, groups, read_yaml
+from heed.commands.kinds import kind_faults
 from heed.commands.model_rules import MODEL_RULES
 from heed.commands.ranges import range_faults
 from heed.commands.trainer_rules import TRAINER_RULES
@@ -40,7 +41,10 @@ def validate(frozen: Config, config_dir: Path | None = None) -> None:
     folders = config_dirs(config_dir)
     missing = list(groups_are_there(frozen, folders))
     raise_together(missing)
-    faults = bind(frozen)
+    kinds = list(kind_faults(frozen))
+    faults = [*kinds, *bind(frozen)]
+    if kinds:
+        raise_together(_once_a_key(faults))  # the rules rely on kinds
     told = {fault.problem.split(" ")[0] for fault in faults}
     for rule in RULES:
         for fault in rule(frozen, folders):
@@ -49,6 +53,10 @@ def validate(frozen: Config, config_dir: Path | None = None) -> None:
                 faults.append(fault)
                 told.add(key)
     raise_together(faults)
+
+
+def _once_a_key(faults: list[UserError]) -> list[UserError]:
+    return list({fault.problem.split(" ")[0]: fault for fault in reversed(faults)}.values())[::-1]
 
 
 def groups_are_there(frozen: Config, folders: list[Path]) -> Iterator[UserError]:

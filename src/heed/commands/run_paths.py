@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.commands.compose import MAY_BE_EMPTY
+from heed.commands.newest_run import newest
 from heed.commands.own_runs import check_files, confine, recall
 from heed.commands.trust import check_targets, check_words, trusted_modules
 from heed.errors import UserError, raise_together
@@ -88,12 +89,13 @@ def latest_run(root: str | Path) -> Path:
     for folder in find_run_folders(root):
         with contextlib.suppress(UserError):  # a broken record of another run is not our matter
             begun.append((RunRecord.open(folder).fields.get("started") or "", folder))
-    if not begun:
+    found = newest(root, begun)
+    if found is None:
         raise UserError(
             f"resume=latest needs a run under {root}, but there is none",
             "give resume=RUN_FOLDER, or paths.output_dir=FOLDER if the runs are elsewhere",
         )
-    return max(begun, key=lambda one: one[0])[1]
+    return found
 
 
 def find_checkpoint(record: RunRecord, which: str) -> Path:

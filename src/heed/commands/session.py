@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heed.commands.accidents import naming_accidents
 from heed.commands.fit import fit
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
@@ -61,7 +62,7 @@ def run_session(
 
     count, logs = processes(config["trainer"]), record.run_dir / LOGS
     ranks = Ranks(count, logs, lambda reason: record.finish("failed", reason))
-    with record.running(), ending_on_signals(), ranks:
+    with record.running(), ending_on_signals(), ranks, naming_accidents(record.run_dir):
         try:
             with record.phase("preparation"):
                 parts = prepare(config, record, resumed=checkpoint is not None)
@@ -89,6 +90,7 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
         tokenizer_dir=tokenizer_dir if resumed else None,
         labels=labels if resumed else None,
         warm_start=not resumed,
+        recorded=record.fields["data"] if resumed else None,
     )
     parts.datamodule.prepare_data()
     if not resumed:

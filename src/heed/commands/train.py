@@ -11,6 +11,7 @@ import yaml
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.compose import compose
 from heed.commands.launch import launch
+from heed.commands.newest_run import note_begun
 from heed.commands.own_runs import remember
 from heed.commands.ranks import dismiss, fit_to_world, join_world
 from heed.commands.resumable import resumable_checkpoint
@@ -18,7 +19,7 @@ from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
 from heed.commands.run_paths import CHECKPOINTS, CONFIG, OVERRIDES, open_run
 from heed.commands.summary import print_config
-from heed.commands.trained import check_amended
+from heed.commands.trained import LEARNED, check_amended, unused_data
 from heed.commands.world import World, launched_world, slurm_job
 from heed.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, UserError
 from heed.tracking.config_file import save_config
@@ -117,6 +118,7 @@ def write_down(config: dict[str, Any], overrides: list[str], *, queued: bool = F
         queued=queued,
     )
     remember(record, config)
+    note_begun(config["paths"]["output_dir"], run_dir, record.fields["started"])
     return record
 
 
@@ -137,7 +139,8 @@ def resume(folder: Path, arguments: Arguments, world: World | None = None) -> in
     if arguments.show:
         print_config(config)
         return EXIT_DONE
-    check_amended(config, arguments.config_dir)
+    unused = (*LEARNED, *unused_data(record, config, changes))
+    check_amended(config, arguments.config_dir, unused=unused)
     check_resumable(config)
     with run_lock(folder):
         record = RunRecord.open(folder)  # the last holder of the lock may have written to it

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What a trained run no longer needs: its tokenizers and weights are in its folder.
 LEARNED = ("tokenizer.", "model.init_from")
+# Keys that choose the data; the others say how they are read into batches.
+OF_THE_DATA = ("data.path=", "data.source", "data.columns", "data.split_columns", "data.labels")
 
 
 class Request(NamedTuple):
@@ -79,8 +81,26 @@ def check_amended(
         raise_together([one for one in found if not one.problem.startswith(unused)])
 
 
+def names_data(changes: list[str]) -> bool:
+    """Whether words that amend a run's config choose other data."""
+    return any(word.lstrip("+").startswith(("data=", *OF_THE_DATA)) for word in changes)
+
+
+def unused_data(record: RunRecord, config: dict[str, Any], changes: list[str]) -> tuple[str, ...]:
+    """Keys of the data that do no harm, since the cache has kept the run's own."""
+    from heed.commands.run_data import is_kept
+
+    kept = not names_data(changes) and is_kept(record.fields["data"], config["data"]["cache_dir"])
+    return ("data.path", "data.source.path") if kept else ()
+
+
 def load_parts(
-    record: RunRecord, config: dict[str, Any], which: str, *, reads_data: bool = True
+    record: RunRecord,
+    config: dict[str, Any],
+    which: str,
+    *,
+    reads_data: bool = True,
+    changes: list[str] | None = None,
 ) -> tuple[Parts, Path]:
     """Corpus, tokenizer and task of a run, with a checkpoint's weights, ready to evaluate.
 
@@ -89,6 +109,8 @@ def load_parts(
         config: Its frozen config, amended or not.
         which: "best", "last" or a file.
         reads_data: Whether the data set is wanted.
+        changes: The words that amended the config; if they name other data, the run's are not
+            looked for.
 
     Raises:
         UserError: If the checkpoint is missing, broken or of another model.
@@ -107,6 +129,8 @@ def load_parts(
         labels=labels,
         warm_start=False,
         reads_data=reads_data,
+        recorded=None if names_data(changes or []) else record.fields["data"],
+        use="told",
     )
     try:
         parts.task.load_state_dict(weights)

@@ -28,6 +28,14 @@ RECORDS_VERSION = 1  # to be raised whenever the same rows would become other re
 ROWS_A_BATCH = 1000
 ROWS_LOOKED_AT = 20  # for the columns that the data has
 FIRST_SHOWN = 5
+FOLDER = "records"
+RECORDS, FAULTS = "records.arrow", "faults.json"  # the files of a cache entry
+
+
+def kept_records(cache_dir: str | Path, fingerprint: str) -> bool:
+    """Whether the records with this fingerprint are in the cache."""
+    folder = _entry(Path(cache_dir).expanduser() / FOLDER, fingerprint)
+    return all((folder / name).is_file() for name in (RECORDS, FAULTS))
 
 
 class Fault(NamedTuple):
@@ -53,6 +61,7 @@ class Corpus:
         invalid: What to do with rows that cannot become records: `drop` counts them and goes on,
             `error` refuses the data.
         cache_dir: Folder of the records' cache.
+        fingerprints: Split -> fingerprint, where it is known without asking the source.
 
     Raises:
         UserError: If `split_columns` names no split. Reading can raise more: see `records`.
@@ -67,6 +76,7 @@ class Corpus:
         split_columns: dict[str, dict[str, Column]] | None = None,
         invalid: Literal["drop", "error"] = "drop",
         cache_dir: str,
+        fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         if invalid not in ("drop", "error"):
             raise UserError(
@@ -84,7 +94,9 @@ class Corpus:
         self.columns = columns or {}
         self.split_columns = split_columns or {}
         self.invalid = invalid
-        self.cache_dir = Path(cache_dir).expanduser() / "records"
+        self.cache_dir = Path(cache_dir).expanduser() / FOLDER
+        # Asked for once: a file that changes while a run is on does not change what it runs on.
+        self._fingerprints: dict[str, str] = dict(fingerprints or {})
         self._open: dict[Split, tuple[Dataset, dict[str, Fault]]] = {}
 
     def records(self, split: Split) -> Dataset:
@@ -139,6 +151,11 @@ class Corpus:
 
     def fingerprint(self, split: Split) -> str:
         """Hex digits that change whenever the records of a split could."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self._fingerprint(split)
+        return self._fingerprints[split]
+
+    def _fingerprint(self, split: Split) -> str:
         parts = {
             "version": RECORDS_VERSION,
             "source": self.source.fingerprint(split),
@@ -158,7 +175,7 @@ class Corpus:
 
     def _load(self, split: Split) -> tuple[Dataset, dict[str, Fault]]:
         if split not in self._open:
-            folder = self.cache_dir / self.fingerprint(split)[:32]
+            folder = _entry(self.cache_dir, self.fingerprint(split))
             try:
                 self.cache_dir.mkdir(parents=True, exist_ok=True)
                 with FileLock(f"{folder}.lock"):
@@ -190,16 +207,23 @@ class Corpus:
         import pyarrow
 
         found = _Faults()
+        before = self.source.fingerprint(split)
         schema = _schema(self.kind)
         n_records = 0
         with (
-            pyarrow.OSFile(str(folder / "records.arrow"), "wb") as sink,
+            pyarrow.OSFile(str(folder / RECORDS), "wb") as sink,
             pyarrow.ipc.new_stream(sink, schema) as writer,
         ):
             records = self._convert(split, found)
             while batch := list(islice(records, ROWS_A_BATCH)):
                 n_records += len(batch)
                 writer.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema))
+        if self.source.fingerprint(split) != before:
+            raise UserError(
+                f"the {split} data must stay as they are while they are read, but "
+                f"{self.source.describe(split)} has changed meanwhile",
+                "repeat the command when it is complete",
+            )
         if n_records == 0:
             raise UserError(
                 f"the {split} data must have a valid row, but all rows of "
@@ -207,7 +231,7 @@ class Corpus:
                 "check data.columns, or mend the data",
             )
         faults = {reason: list(fault) for reason, fault in found.faults.items()}
-        (folder / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
+        (folder / FAULTS).write_text(json.dumps(faults), encoding="utf-8")
 
     def _convert(self, split: Split, found: _Faults) -> Iterator[dict[str, Any]]:
         rows = self.source.rows(split)
@@ -229,6 +253,10 @@ class Corpus:
                 yield kind.convert(row.values, columns, number=row.number)
             except InvalidRow as fault:
                 found.add(fault, row)
+
+
+def _entry(folder: Path, fingerprint: str) -> Path:
+    return folder / fingerprint[:32]
 
 
 class _Faults:
@@ -266,7 +294,7 @@ def _read_cache(folder: Path) -> tuple[Dataset, dict[str, Fault]]:
     from datasets import Dataset
     from datasets.table import MemoryMappedTable
 
-    faults = json.loads((folder / "faults.json").read_text(encoding="utf-8"))
-    table = MemoryMappedTable.from_file(str(folder / "records.arrow"))
+    faults = json.loads((folder / FAULTS).read_text(encoding="utf-8"))
+    table = MemoryMappedTable.from_file(str(folder / RECORDS))
     dataset = Dataset(table, fingerprint=folder.name)
     return dataset, {reason: Fault(*fault) for reason, fault in faults.items()}

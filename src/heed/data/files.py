@@ -17,6 +17,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
+# Files beside the data that hold no lines of text; `train.en` is a column, `train.py` is not.
+NO_COLUMNS = frozenset(
+    [
+        *("py", "ipynb", "sh", "md", "log", "lock", "pkl", "pickle", "joblib", "pt", "pth", "bin"),
+        *("ckpt", "safetensors", "npy", "npz", "h5", "arrow", "db", "sqlite", "xlsx"),
+        *("zip", "tar", "bz2", "xz", "zst"),
+    ]
+)
 SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -83,7 +91,7 @@ def _named_like(folder: Path, split: Split) -> SplitFiles | None:
             (whole if stem in ALIASES[split] else shards).append(path)
         elif extension in (None, ".txt"):
             start, _, column = stem.partition(".")
-            if start in ALIASES[split] and column:
+            if start in ALIASES[split] and column and column.lower() not in NO_COLUMNS:
                 columns[column] = path
     choices = [SplitFiles((one,), {}) for one in whole]
     choices += [SplitFiles(tuple(shards), {})] if shards else []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heed.errors import UserError, nearest
@@ -14,6 +16,7 @@ from heed.text.network import offline_if_unreachable
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
 COPY = "where there is a network, or give a local copy: data.path=FOLDER"
 
 
@@ -26,16 +29,39 @@ def load_hub_split(
     No code of the data set is ever run.
 
     Raises:
-        UserError: If there is no such data set, configuration or split, or no network and no
-            cached copy.
+        UserError: If that is no data set's name, if there is no such data set, configuration or
+            split, or no network and no cached copy.
     """
     from datasets import load_dataset
 
+    _check_name(name)
     try:
         with _quiet_without_terminal(), offline_if_unreachable():
-            return load_dataset(name, config, split=split, revision=revision)
+            return load_dataset(
+                name, config, split=split, revision=revision, trust_remote_code=False
+            )
     except Exception as error:  # every layer below has its own exceptions
         raise _explain(name, config, split, error) from error
+
+
+def _check_name(name: str) -> None:
+    """Refuse what `datasets` would take for a local path or for one of its own programs.
+
+    Raises:
+        UserError: If the name is not of the form OWNER/NAME or NAME.
+    """
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    problem = ""
+    if not _NAME.fullmatch(name) or name.endswith(".py") or name in _PACKAGED_DATASETS_MODULES:
+        problem = f"but is {name!r}"
+    elif Path(name).exists():
+        problem = f"but there is a folder {name} here, which would be read in its place"
+    if problem:
+        raise UserError(
+            f"data.source.hub must be a data set's name on huggingface.co (OWNER/NAME), {problem}",
+            "files are read with data=local data.path=FOLDER",
+        )
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from heed.data.batch import Batch
 from heed.data.batching import check_limits
 from heed.data.cache import EncodedRows, encoded_rows, rows_fingerprint
 from heed.data.corpus import Corpus
-from heed.data.files import Split
+from heed.data.files import SPLITS, Split
 from heed.data.loading import BatchRows, Collate, TrainingLoader
 from heed.data.preparation import Preparation, columns_of, digest
 from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
@@ -314,7 +314,7 @@ class DataModule(LightningDataModule):
 
     # Record of the run
 
-    def statistics(self, splits: Iterable[Split] = ("train", "validation")) -> dict[str, Any]:
+    def statistics(self, splits: Iterable[Split] = SPLITS) -> dict[str, Any]:
         """What the run record keeps about the data, by split, as plain values.
 
         Rows, tokens and lengths by stream, cut rows, dropped records with their reasons and

@@ -344,7 +344,8 @@ def _identity(row: Mapping[str, Any], columns: Mapping[str, Column], number: int
     given = lookup(row, columns.get("id", "id"))
     if given is MISSING or given is None or given == "":
         return "" if number is None else str(number)
-    return str(given)
+    identity = str(given)
+    return identity if identity.isascii() else check_text(identity, "id")
 
 
 def _integer(value: Any) -> int:

@@ -86,7 +86,7 @@ def read_json_lines(path: Path) -> Iterator[RawRow]:
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             cut = "" if line.endswith("\n") else "; the file may be cut off there"
             raise UserError(
                 f"{path} must have a JSON object on every line, but row {number} is not JSON "
@@ -107,7 +107,7 @@ def read_json(path: Path) -> Iterator[RawRow]:
     text = "".join(read_lines(path))
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if "Extra data" in str(error):
             yield from read_json_lines(path)
             return
@@ -121,7 +121,7 @@ def read_json(path: Path) -> Iterator[RawRow]:
     number = 0
     for entry in content:
         if isinstance(entry, dict) and isinstance(entry.get("paragraphs"), list):
-            for values in _squad_rows(entry):
+            for values in _squad_rows(entry, path):
                 number += 1
                 yield RawRow(path.name, number, values)
         else:
@@ -129,10 +129,10 @@ def read_json(path: Path) -> Iterator[RawRow]:
             yield RawRow(path.name, number, _object(entry, path, number))
 
 
-def _squad_rows(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for paragraph in article["paragraphs"]:
-        for question in paragraph.get("qas", []):
-            answers = question.get("answers", [])
+def _squad_rows(article: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+    for paragraph in _squad_objects(article, "paragraphs", path):
+        for question in _squad_objects(paragraph, "qas", path):
+            answers = _squad_objects(question, "answers", path)
             yield {
                 "id": question.get("id"),
                 "title": article.get("title", ""),
@@ -143,6 +143,16 @@ def _squad_rows(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     "answer_start": [answer.get("answer_start") for answer in answers],
                 },
             }
+
+
+def _squad_objects(holder: dict[str, Any], name: str, path: Path) -> list[dict[str, Any]]:
+    found = holder.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise UserError(
+            f"{path} must be laid out like SQuAD, where {name} is a list of objects, "
+            f"but one is {str(found)[:40]!r}"
+        )
+    return found
 
 
 def _object(values: Any, path: Path, number: int) -> dict[str, Any]:
@@ -204,8 +214,8 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
                 for values in batch.to_pylist():
                     number += 1
                     yield RawRow(path.name, number, values)
-    except (pyarrow.ArrowException, OSError) as error:
-        words = str(error).splitlines()[0]
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        words = (str(error) or type(error).__name__).splitlines()[0]  # a date that is none, ...
         raise UserError(
             f"{path} must be a whole Parquet file, but cannot be read after row {number}: {words}",
             AGAIN,

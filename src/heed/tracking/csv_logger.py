@@ -87,9 +87,9 @@ class CsvLogger(Logger):
         return {"columns": list(self._read()), "rows": self._written}
 
     @rank_zero_only
-    def go_to(self, place: dict[str, Any]) -> None:
-        """Drop the rows, and the columns, that came after a place."""
-        columns, rows = place["columns"], place["rows"]
+    def go_to(self, place: dict[str, Any] | None) -> None:
+        """Drop the rows, and the columns, that came after a place; all with None."""
+        columns, rows = (place["columns"], place["rows"]) if place else ([], 0)
         if (self._read(), self._written) != (columns, rows) and self.path.exists():
             self._rewrite(columns, read_metrics(self.path)[:rows])
 

@@ -98,7 +98,7 @@ class HeedMLFlowLogger(Tolerant, MLFlowLogger):
         return {"step": step}
 
     @rank_zero_only
-    def go_to(self, place: dict[str, int]) -> None:
+    def go_to(self, place: dict[str, int] | None) -> None:
         """Find what is there of the time after a place: it will come again, and is kept once."""
         self._known = self.attempt("reading its metrics", self._last_steps) or {}
 

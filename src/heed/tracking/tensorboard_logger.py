@@ -47,12 +47,18 @@ class HeedTensorBoardLogger(TensorBoardLogger):
         return {"step": step}
 
     @rank_zero_only
-    def go_to(self, place: dict[str, int]) -> None:
-        """Tell TensorBoard to forget what came after a place."""
+    def go_to(self, place: dict[str, int] | None) -> None:
+        """Tell TensorBoard to forget what came after a place; all with None."""
+        if place is None and not self._has_earlier_files():
+            return
         if self._experiment is not None:
             self._experiment.close()
             self._experiment = None
-        self._kwargs["purge_step"] = place["step"] + 1
+        self._kwargs["purge_step"] = 0 if place is None else place["step"] + 1
+
+    def _has_earlier_files(self) -> bool:
+        files = Path(self.log_dir).glob("events.out.tfevents.*")
+        return sum(1 for _ in files) > (self._experiment is not None)
 
     @rank_zero_only
     def save(self) -> None:

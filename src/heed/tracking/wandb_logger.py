@@ -168,16 +168,17 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         return {"rows": self._rows, RECENT: recent}
 
     @rank_zero_only
-    def go_to(self, place: dict[str, Any]) -> None:
-        """Go on after a row, in a new session: those that came after it are dropped.
+    def go_to(self, place: dict[str, Any] | None) -> None:
+        """Go on after a row, in a new session: those that came after it (all, with None) go.
 
         Rows that were kept offline are cut off their files, and those that a killed session did
         not bring to disk are logged again. Rows that a server has will come again, as the same
         rows, and are not sent twice.
         """
         if self._rows == 0 and not isinstance(self.experiment, DummyExperiment):
-            self._rows = place["rows"]
-            self.attempt("finding its place", lambda: self._go_to_row(place[RECENT]))
+            recent = place[RECENT] if place else []
+            self._rows = place["rows"] if place else 0
+            self.attempt("finding its place", lambda: self._go_to_row(recent))
 
     def _go_to_row(self, recent: list[dict[str, Any]]) -> None:
         run = self.experiment

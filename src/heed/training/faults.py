@@ -21,6 +21,7 @@ import torch
 from heed.data.plain_batch import from_plain, to_plain
 from heed.errors import UserError, nearest
 from heed.files import replacing
+from heed.training.callbacks.exact_state import plain_random_state
 from heed.training.checkpoint_io import load_checkpoint
 
 FOLDER = "faults"
@@ -193,7 +194,7 @@ def _plain(seen: SeenBatch) -> dict[str, Any]:
     return {
         "batch": to_plain(seen.batch),
         "place": place,
-        "random_state": to_plain(seen.random_state),
+        "random_state": plain_random_state(seen.random_state),
     }
 
 

@@ -36,6 +36,8 @@ class ExactState(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._state is None:
             self._state = random_state(pl_module.device)
+        if trainer.is_global_zero and trainer.global_step == 0:
+            go_to_places(trainer.loggers, None)  # a run may begin again in its folder
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -85,7 +87,8 @@ class ExactState(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        own: ProcessState = {"random": self._state or random_state(pl_module.device)}
+        state = self._state or random_state(pl_module.device)
+        own: ProcessState = {"random": plain_random_state(state)}
         sums_in_flight: Any = getattr(pl_module, "sums_in_flight", None)
         if sums_in_flight is not None:
             own["sums"] = sums_in_flight()
@@ -107,7 +110,7 @@ class ExactState(Callback):
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
         states: list[ProcessState] = checkpoint.get(KEY, [])
         if trainer.global_rank < len(states):
-            self._state = states[trainer.global_rank]["random"]
+            self._state = _from_plain(states[trainer.global_rank]["random"])
         take_up_sums: Any = getattr(pl_module, "take_up_sums", None)
         if take_up_sums is not None:
             take_up_sums(_share(states, trainer.global_rank, trainer.world_size))
@@ -125,12 +128,17 @@ def places(loggers: list[Any], step: int) -> dict[str, Any]:
     return found
 
 
-def go_to_places(loggers: list[Any], saved: dict[str, Any]) -> None:
-    """Drop what loggers have of the time after a checkpoint, which is about to come again."""
+def go_to_places(loggers: list[Any], saved: dict[str, Any] | None) -> None:
+    """Drop what loggers have of the time after a checkpoint, which is about to come again.
+
+    Args:
+        loggers: The loggers; those without `go_to` are left alone.
+        saved: What `places` gave; None drops everything.
+    """
     for logger in loggers:
-        place = saved.get(type(logger).__name__)
-        if place is not None:
-            logger.go_to(place)
+        name = type(logger).__name__
+        if hasattr(logger, "go_to") and (saved is None or name in saved):
+            logger.go_to(None if saved is None else saved[name])
 
 
 def _share(states: list[ProcessState], rank: int, processes: int) -> dict[str, torch.Tensor]:
@@ -144,13 +152,13 @@ def _share(states: list[ProcessState], rank: int, processes: int) -> dict[str, t
 
 
 def random_state(device: torch.device) -> RandomState:
-    """The states of Python's, NumPy's and torch's generators as tensors and plain values."""
-    version, words, gauss = random.getstate()
-    numpy_state: Any = np.random.get_state()
-    name, keys, *rest = numpy_state
+    """The states of Python's, NumPy's and torch's generators, as cheap as they come.
+
+    They are asked for at every batch; `plain_random_state` is what a file can hold.
+    """
     state: RandomState = {
-        "python": [version, list(words), gauss],
-        "numpy": [name, keys.tolist(), *rest],
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -160,12 +168,33 @@ def random_state(device: torch.device) -> RandomState:
     return state
 
 
-def set_random_state(state: RandomState, device: torch.device) -> None:
-    """Put the generators into these states; one of a device that is not there is left out."""
+def plain_random_state(state: RandomState) -> RandomState:
+    """The same as tensors and plain values."""
     version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    name, keys, *rest = state["numpy"]
+    return {
+        **state,
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+    }
+
+
+def _from_plain(state: RandomState) -> RandomState:
+    version, words, gauss = state["python"]
+    name, keys, *rest = state["numpy"]
+    return {
+        **state,
+        "python": (version, tuple(words.tolist()), gauss),
+        "numpy": (name, keys.numpy().astype(np.uint32), *rest),
+    }
+
+
+def set_random_state(state: RandomState, device: torch.device) -> None:
+    """Put the generators into these states, plain or not; those of no device here are left out."""
+    if isinstance(state["python"], list):
+        state = _from_plain(state)
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
