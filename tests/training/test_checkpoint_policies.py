@@ -18,15 +18,11 @@ from tiny_run import QUIET, ROWS, Data, make_model, make_trainer, same, weights
 
 from heed.errors import UserError
 from heed.training.asynchronous_io import AsynchronousCheckpointIO, snapshot
-from heed.training.callbacks.checkpoint import (
-    BestCheckpoint,
-    LastCheckpoint,
-    best_checkpoint,
-    history,
-)
+from heed.training.callbacks.checkpoint import BestCheckpoint, best_checkpoint
 from heed.training.callbacks.disk_room import kept_bytes, optimizer_bytes, weight_bytes
 from heed.training.callbacks.ema import ema
 from heed.training.callbacks.exact_state import ExactState
+from heed.training.callbacks.periodic_checkpoint import LastCheckpoint, history
 from heed.training.checkpoint_io import AtomicCheckpointIO, disk_use, load_checkpoint
 
 pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
