@@ -206,6 +206,29 @@ def test_after_a_kill_between_two_files_there_are_no_duplicates(tmp_path):
     assert names(tmp_path) == whole
 
 
+def test_a_best_one_that_a_killed_process_could_not_remove_is_cleared(tmp_path):
+    folder = tmp_path / "checkpoints"
+    callbacks = [best(), LastCheckpoint(keep_previous=False)]
+    fit(tmp_path, callbacks, model=make_model(scores=[1.0, 2.0, 3.0]), max_epochs=1)
+    first = names(tmp_path)
+    for name in (
+        "step=000008-val_score=2.ckpt",  # the best before
+        "step=000020-val_score=9.ckpt",  # of a time that comes again
+        "step=000030-val_score=9.ckpt",
+        "step=000008-val_other=2.ckpt",  # of another policy
+        "step=000008.ckpt",
+    ):
+        shutil.copy(folder / "last.ckpt", folder / name)
+    seen = {}
+    model = make_model(scores=[0.5] * 4)
+    model.at_batch = {1: lambda: seen.update(names=names(tmp_path))}
+    callbacks = [best(), LastCheckpoint(keep_previous=False)]
+    fit(tmp_path, callbacks, model=model, resume=True)
+    stay = ["step=000008-val_other=2.ckpt", "step=000008.ckpt", "step=000030-val_score=9.ckpt"]
+    assert seen["names"] == sorted([*first, *stay, "step=000020-val_score=9.ckpt"])
+    assert names(tmp_path) == sorted([*first, *stay])
+
+
 def test_what_a_killed_process_left_is_cleared(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from heed.training.callbacks.saving import (
     tell,
     warn_of,
 )
+from heed.training.checkpoint_io import SUFFIX
 
 # What a checkpoint to evaluate holds.
 _WEIGHTS = ("state_dict", "epoch", "global_step", "pytorch-lightning_version")
@@ -71,7 +73,7 @@ class BestCheckpoint(ModelCheckpoint, SavingPolicy):
         self.weights_only = save_weights_only
         self.best_scores: dict[str, float] = {}  # all validation scores of the best checkpoint
         self._before: dict[str, Any] | None = None  # the ranking before a save in the background
-        self._surplus: list[str] = []
+        self._knows_its_files = False
         self._strips = False
         self._step = 0
         self._accumulating = False
@@ -108,6 +110,8 @@ class BestCheckpoint(ModelCheckpoint, SavingPolicy):
             check_monitor(trainer, str(self.monitor))
             warn_of(trainer, settle(trainer))
         super().on_validation_end(trainer, pl_module)
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._clear_strays(trainer)
 
     def _update_best_and_save(
         self, current: Tensor, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]
@@ -171,25 +175,39 @@ class BestCheckpoint(ModelCheckpoint, SavingPolicy):
         super().load_state_dict(state)
         self.current_score = state.get("current_score")  # which Lightning saves and does not load
         self.best_scores = dict(state.get("best_scores", {}))
-        self._surplus = self._let_go_of_surplus()
+        self._let_go_of_surplus()
+        self._knows_its_files = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self.validations = 0
-        for path in self._surplus:
-            trainer.strategy.remove_checkpoint(path)
-        self._surplus = []
+        self._clear_strays(trainer)
 
-    def _let_go_of_surplus(self) -> list[str]:
-        """Take out of the ranking, and return, what a smaller `save_top_k` than before is past."""
+    def _clear_strays(self, trainer: pl.Trainer) -> None:
+        """Delete files of its own that the ranking does not know.
+
+        A process that was killed after it had saved a better one leaves them, and so does a smaller
+        `save_top_k` than before. Those of steps to come stay: they are about to be made again.
+        """
+        if not self._knows_its_files or self.save_top_k == 0 or not trainer.is_global_zero:
+            return
+        label = re.escape(str(self.monitor).replace("/", "_"))
+        own = re.compile(rf"step=(\d+)-{label}=[^=]*{re.escape(SUFFIX)}")
+        for path in checkpoint_folder(trainer).glob(f"*{SUFFIX}"):
+            name = own.fullmatch(path.name)
+            known = os.fspath(path) in self.best_k_models
+            if name is not None and not known and int(name[1]) <= trainer.global_step:
+                trainer.strategy.remove_checkpoint(path)
+
+    def _let_go_of_surplus(self) -> None:
+        """Take out of the ranking what a smaller `save_top_k` than before is past."""
         if not 0 < self.save_top_k < len(self.best_k_models):
-            return []
+            return
         scores = self.best_k_models
         ranked = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")
         self.best_k_models = {path: scores[path] for path in ranked[: self.save_top_k]}
         self.kth_best_model_path = ranked[self.save_top_k - 1]
         self.kth_value = scores[self.kth_best_model_path]
-        return ranked[self.save_top_k :]
 
     def _place(self, name: str) -> str:
         assert self.dirpath is not None
