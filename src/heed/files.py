@@ -147,9 +147,15 @@ def replace_folder(new: Path, path: Path, *, previous: Path | None = None) -> No
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all that is in it; it may be gone already."""
+    """Delete a file or a folder with all that is in it; it may be gone already.
+
+    A folder first takes a hidden name, so that under its own it is whole or not there.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        hidden = path.with_name(f".{path.name}.removed.tmp")
+        shutil.rmtree(hidden, ignore_errors=True)
+        os.replace(path, hidden)
+        shutil.rmtree(hidden)
     else:
         path.unlink(missing_ok=True)
 

@@ -30,11 +30,21 @@ MIB = 2**20
 
 
 class Pretend(Asking):
-    """A process that takes `base` bytes and `each` for a token, and is killed above `killed`."""
+    """A process that takes `base` bytes and `each` for a token, and is killed above `killed`.
 
-    def __init__(self, base: int, each: float, budget: int, killed: float = np.inf) -> None:
+    With `bend`, so many tokens cost twice as much each.
+    """
+
+    def __init__(
+        self,
+        base: int,
+        each: float,
+        budget: int,
+        killed: float = np.inf,
+        bend: float = np.inf,
+    ) -> None:
         super().__init__(Path("nowhere"), 1, budget)
-        self.base, self.each, self.killed = base, each, killed
+        self.base, self.each, self.killed, self.bend = base, each, killed, bend
         self.asked: list[int] = []
 
     def __call__(self, stage: str, sizes: Sequence[int]) -> list[Probe]:
@@ -43,7 +53,7 @@ class Pretend(Asking):
             if len(probes) > 1 and extrapolated(probes, self.budget) < tokens:
                 break
             self.asked.append(tokens)
-            peak = round(self.base + self.each * tokens)
+            peak = round(self.base + self.each * tokens * (1 + tokens / self.bend))
             probes.append(Probe(tokens, None if peak > self.killed else peak))
             if probes[-1].peak is None or peak > self.budget:
                 break
@@ -63,6 +73,16 @@ def test_what_is_found_is_the_largest_that_fits(budget: int) -> None:
     assert found.tokens % MULTIPLE == 0
     best = (budget - base) / each
     assert 0.95 * best - MULTIPLE < found.tokens <= best
+
+
+@pytest.mark.parametrize("budget", [811 * MIB, 1301 * MIB, 2003 * MIB])
+def test_memory_that_grows_faster_than_a_line_is_not_overrun(budget: int) -> None:
+    pretend = Pretend(523 * MIB, 31_013.0, budget, bend=20_000)
+    found, reason = largest(pretend, 1024, 10**9, "")
+    assert reason == "memory"
+    assert found.peak is not None
+    assert 0.8 * budget < found.peak <= budget
+    assert max(pretend.asked) > found.tokens  # a line has promised more
 
 
 def test_a_killed_process_is_an_answer() -> None:

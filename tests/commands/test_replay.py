@@ -42,6 +42,8 @@ def test_the_record_says_how_the_run_ended(
     fields = record(faulty)
     assert fields["status"] == "failed"
     assert fields["reason"].startswith("not finite: step 2")
+    (fault,) = fields["faults"]
+    assert (fault["step"], fault["action"], fault["fault"]) == (2, "stop", "step=000002")
 
 
 def test_what_does_not_come_again_is_said(heed: Callable[..., Any], faulty: Path) -> None:

@@ -15,9 +15,10 @@ from tiny_run import QUIET, ROWS, Data, make_model, make_trainer, same, weights
 
 from heed.errors import UserError
 from heed.tracking.csv_logger import CsvLogger, read_metrics
-from heed.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
+from heed.training.callbacks.checkpoint import BestCheckpoint, best_checkpoint
 from heed.training.callbacks.early_stopping import EarlyStopping, early_stopping
 from heed.training.callbacks.ema import ExponentialMovingAverage, ema
+from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
 from heed.training.callbacks.progress import PlainProgress, progress, readable, short_number
 from heed.training.callbacks.sample_predictions import SamplePredictions
 from heed.training.callbacks.step_metrics import StepMetrics
@@ -255,3 +256,13 @@ def test_numbers_are_short(value, text):
 def test_names_are_short():
     metrics = {"train/loss": 2.0, "train/tokens_per_second": 12345.0, "val/bleu": 1.5, "v_num": 3}
     assert readable(metrics) == {"loss": "2", "tokens per second": "12.3k", "val bleu": "1.5"}
+
+
+def test_a_config_of_an_earlier_version_builds_its_last_checkpoint():
+    """Frozen configs name the class where it was."""
+    from heed.commands.signatures import signature_of
+    from heed.training.callbacks import checkpoint
+
+    assert checkpoint.LastCheckpoint is LastCheckpoint
+    target = "heed.training.callbacks.checkpoint.LastCheckpoint"
+    assert "keep_previous" in signature_of(target, "callbacks.last").parameters

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_run import QUIET, ROWS, Data, make_model, make_trainer, same, weights
 
-from heed.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
+from heed.training.callbacks.checkpoint import BestCheckpoint
 from heed.training.callbacks.ema import ema
 from heed.training.callbacks.exact_state import (
     ExactState,
@@ -19,6 +19,7 @@ from heed.training.callbacks.exact_state import (
     set_random_state,
 )
 from heed.training.callbacks.interrupt import Interrupt, Stopped
+from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
 from heed.training.callbacks.throughput import Throughput
 
 pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]

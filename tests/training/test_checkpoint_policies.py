@@ -18,15 +18,11 @@ from tiny_run import QUIET, ROWS, Data, make_model, make_trainer, same, weights
 
 from heed.errors import UserError
 from heed.training.asynchronous_io import AsynchronousCheckpointIO, snapshot
-from heed.training.callbacks.checkpoint import (
-    BestCheckpoint,
-    LastCheckpoint,
-    best_checkpoint,
-    history,
-)
+from heed.training.callbacks.checkpoint import BestCheckpoint, best_checkpoint
 from heed.training.callbacks.disk_room import kept_bytes, optimizer_bytes, weight_bytes
 from heed.training.callbacks.ema import ema
 from heed.training.callbacks.exact_state import ExactState
+from heed.training.callbacks.periodic_checkpoint import LastCheckpoint, history
 from heed.training.checkpoint_io import AtomicCheckpointIO, disk_use, load_checkpoint
 
 pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
@@ -208,6 +204,29 @@ def test_after_a_kill_between_two_files_there_are_no_duplicates(tmp_path):
     (folder / "last.ckpt").write_bytes(kept["last"])  # the best of step 12 written, last not
     fit(tmp_path, callbacks(), model=make_model(scores=scores[1:]), resume=True)
     assert names(tmp_path) == whole
+
+
+def test_a_best_one_that_a_killed_process_could_not_remove_is_cleared(tmp_path):
+    folder = tmp_path / "checkpoints"
+    callbacks = [best(), LastCheckpoint(keep_previous=False)]
+    fit(tmp_path, callbacks, model=make_model(scores=[1.0, 2.0, 3.0]), max_epochs=1)
+    first = names(tmp_path)
+    for name in (
+        "step=000008-val_score=2.ckpt",  # the best before
+        "step=000020-val_score=9.ckpt",  # of a time that comes again
+        "step=000030-val_score=9.ckpt",
+        "step=000008-val_other=2.ckpt",  # of another policy
+        "step=000008.ckpt",
+    ):
+        shutil.copy(folder / "last.ckpt", folder / name)
+    seen = {}
+    model = make_model(scores=[0.5] * 4)
+    model.at_batch = {1: lambda: seen.update(names=names(tmp_path))}
+    callbacks = [best(), LastCheckpoint(keep_previous=False)]
+    fit(tmp_path, callbacks, model=model, resume=True)
+    stay = ["step=000008-val_other=2.ckpt", "step=000008.ckpt", "step=000030-val_score=9.ckpt"]
+    assert seen["names"] == sorted([*first, *stay, "step=000020-val_score=9.ckpt"])
+    assert names(tmp_path) == sorted([*first, *stay])
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path):

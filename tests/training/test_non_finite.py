@@ -98,6 +98,15 @@ def test_roll_back_equals_a_run_without_the_batch(training, tmp_path):
     assert data["left_out"] == [[0, 7]]
 
 
+def test_faults_stay_counted_when_training_goes_back(training, tmp_path):
+    guard = NonFinite(action="roll_back", most=2)
+    with pytest.raises(RunFailed, match=r"step 6: .*\n(.*\n)*.*most=2 faults have been borne"):
+        training.run(tmp_path, guard, at(*((0, position) for position in range(5, 20))))
+    assert guard.faults == 3
+    assert [fault["step"] for fault in guard.found] == [6, 6, 6]
+    assert len(list((tmp_path / FOLDER).iterdir())) == 3
+
+
 def test_roll_back_before_the_first_checkpoint_goes_back_to_the_start(training, tmp_path):
     guard = NonFinite(action="roll_back")
     rolled, _, _ = training.run(tmp_path / "rolled", guard, at((0, 1)), every=None)

@@ -177,10 +177,25 @@ def test_a_metadata_that_leaves_the_folder_or_the_memory_is_refused(folder, tmp_
     metadata.state_dict_metadata["/half"].size = torch.Size([1_000_003])
     said = damaged(folder, lambda copy: forge(copy, ".metadata", pickle.dumps(metadata)))
     assert said == "its .metadata describes more than there is"
+    metadata.state_dict_metadata["/half"].size = "large"
+    said = damaged(folder, lambda copy: forge(copy, ".metadata", pickle.dumps(metadata)))
+    assert said == "its .metadata describes no tensors"
     for wrong in ([], {}, None, torch.float32):
         data = pickle.dumps(wrong)
         said = damaged(folder, lambda copy, d=data: forge(copy, ".metadata", d))
         assert said == "its .metadata describes no tensors"
+
+
+def test_files_that_do_not_fit_one_another_are_refused(folder, tmp_path):
+    rest = read_rest(folder)
+    rest["half"] = {"heed.tensor": "/none"}
+    torch.save(rest, tmp_path / "rest")
+    forge(folder, "rest.ckpt", (tmp_path / "rest").read_bytes())
+    with pytest.raises(UserError, match=r"its files do not fit one another \('/none'\)"):
+        load_sharded(folder)
+    forge(folder, "__0_0.distcp", b"PK" + bytes(5000))
+    with pytest.raises(UserError, match="its files do not fit one another"):
+        load_sharded(folder)
 
 
 def test_a_folder_that_was_not_finished(tmp_path):

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
 
 from heed.commands.compose import compose
-from heed.training.callbacks.checkpoint import LastCheckpoint
 from heed.training.callbacks.interrupt import Interrupt
+from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
 from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.trainer import build_trainer
 

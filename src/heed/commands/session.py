@@ -228,7 +228,10 @@ def _record_training(trainer: pl.Trainer, record: RunRecord) -> None:
     from heed.training.callbacks.throughput import Throughput
     from heed.training.checkpoint_io import disk_use
 
-    if not trainer.is_global_zero or trainer.global_step == 0:
+    if not trainer.is_global_zero:
+        return
+    _record_faults(trainer, record)
+    if trainer.global_step == 0:
         return  # nothing was trained, or what a checkpoint holds was not even read
     metrics = stage_metrics(trainer, "train/loss")
     throughput: dict[str, float] = {}
@@ -246,6 +249,15 @@ def _record_training(trainer: pl.Trainer, record: RunRecord) -> None:
         checkpoints=disk_use(record.run_dir / CHECKPOINTS),
         signatures=getattr(trainer.lightning_module, "signatures", {}),
     )
+
+
+def _record_faults(trainer: pl.Trainer, record: RunRecord) -> None:
+    from heed.training.callbacks.non_finite import NonFinite
+
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    found = [fault for one in callbacks if isinstance(one, NonFinite) for fault in one.found]
+    if found:
+        record.update(faults=[*record.fields["faults"], *found])
 
 
 def _record_signatures(parts: Parts, record: RunRecord) -> None:

@@ -21,7 +21,7 @@ from heed.commands.compose import (
     tidy,
 )
 from heed.commands.run_folder import claim_run_folder
-from heed.errors import EXIT_DONE, EXIT_FAILED, UserError, UserErrors, raise_together
+from heed.errors import EXIT_DONE, EXIT_FAILED, RunFailed, UserError, UserErrors, raise_together
 from heed.tracking.config_file import load_config
 from heed.tracking.record import RunRecord
 
@@ -86,7 +86,7 @@ def sweep(
         except Exception as error:
             if os.getpid() != parent:
                 raise  # a launcher of other processes tells its parent in its own way
-            if isinstance(error, UserError):
+            if isinstance(error, (UserError, RunFailed)):
                 point.failure = str(error)
             else:
                 point.failure = f"{type(error).__name__}: {error}"

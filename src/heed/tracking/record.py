@@ -28,7 +28,7 @@ from heed.tracking.record_kinds import check_kinds
 SCHEMA = 1
 Status = Literal["queued", "running", "done", "failed", "interrupted", "stopped"]
 _MERGED = ("metrics", "signatures", "data", "tokenizer", "throughput")
-_PLAIN = ("parameters", "best_checkpoint", "checkpoints", "steps", "epochs")
+_PLAIN = ("parameters", "best_checkpoint", "checkpoints", "steps", "epochs", "faults")
 
 
 class RunRecord:
@@ -38,8 +38,8 @@ class RunRecord:
     `overrides`, `seed`, `started`, `ended`, `duration_seconds`, `phases` (seconds by phase),
     `versions`, `platform`, `hardware`, `code`, `data`, `tokenizer`, `parameters`, `steps`,
     `epochs`, `throughput`, `metrics`, `signatures`, `best_checkpoint`, `checkpoints` (their `count`
-    and `bytes`), and `sessions`: the same facts of earlier sessions when the run was resumed.
-    Environment variables are never recorded.
+    and `bytes`), `faults` (steps whose numbers were not finite), and `sessions`: the same facts of
+    earlier sessions when the run was resumed. Environment variables are never recorded.
 
     Make one with `create`, get one with `open`.
 
@@ -101,6 +101,7 @@ class RunRecord:
             "metrics": {},
             "signatures": {},
             "best_checkpoint": None,
+            "faults": [],
             "sessions": [],
         }
         if queued:
@@ -156,8 +157,8 @@ class RunRecord:
         """Set facts and save.
 
         `metrics`, `signatures`, `data`, `tokenizer` and `throughput` are mappings that are merged
-        into what is there; `parameters`, `steps`, `epochs`, `checkpoints` and `best_checkpoint` are
-        replaced. A checkpoint's path is kept relative to the run folder.
+        into what is there; `parameters`, `steps`, `epochs`, `checkpoints`, `faults` and
+        `best_checkpoint` are replaced. A checkpoint's path is kept relative to the run folder.
         """
         for key, value in changes.items():
             assert key in _MERGED + _PLAIN, f"a run record has no field {key!r} to set"

@@ -10,7 +10,7 @@ from heed.errors import UserError, raise_together
 _WORDS: dict[type, str] = {dict: "a mapping", list: "a list", str: "text"}
 _ALWAYS: dict[type, tuple[str, ...]] = {  # what code that reads a record relies on
     dict: ("data", "tokenizer", "metrics", "signatures", "throughput", "phases"),
-    list: ("sessions", "overrides"),
+    list: ("sessions", "overrides", "faults"),
     str: ("status",),
 }
 _MAYBE = ("best_checkpoint", "started")  # text or null

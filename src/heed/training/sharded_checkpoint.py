@@ -19,7 +19,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import pickle
 import re
 import shutil
 import warnings
@@ -32,30 +31,17 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import StorageMeta
 
 from heed.errors import UserError
 from heed.files import WritingError, replace_folder, replacing, writing_error
 from heed.training.checksum import ChecksumWriter
+from heed.training.sharded_metadata import METADATA, Reader, metadata_fault, read_metadata
 
 SUMS = "SHA256SUMS"
 REST = "rest.ckpt"
-METADATA = ".metadata"
 MARK = "heed.tensor"  # {MARK: name} stands where a tensor was
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
-_DCP = "torch.distributed.checkpoint"
-_ALLOWED = {
-    (f"{_DCP}.metadata", "Metadata"),
-    (f"{_DCP}.metadata", "TensorStorageMetadata"),
-    (f"{_DCP}.metadata", "TensorProperties"),
-    (f"{_DCP}.metadata", "ChunkStorageMetadata"),
-    (f"{_DCP}.metadata", "MetadataIndex"),
-    (f"{_DCP}.metadata", "StorageMeta"),
-    (f"{_DCP}.metadata", "_MEM_FORMAT_ENCODING"),
-    (f"{_DCP}.filesystem", "_StorageInfo"),
-    ("torch.serialization", "_get_layout"),
-    ("torch", "Size"),
-}
 
 
 # Writing ------------------------------------------------------------------------------------------
@@ -164,7 +150,7 @@ def load_sharded(
     fault = verify_sharded(folder)
     if fault is not None:
         raise UserError(f"checkpoint {folder} is broken: {fault}")
-    metadata = _read_metadata(folder)
+    metadata = read_metadata(folder)
     live: dict[str, Tensor] = {}
     _take_out(into or {}, "", live)
     tensors = {}
@@ -178,10 +164,15 @@ def load_sharded(
                 f"{tuple(facts.size)}, and that of the model {tuple(tensor.shape)}"
             )
         tensors[name] = tensor
-    with _quiet():
-        alone = into is None or _processes() == 1
-        dcp.load(tensors, storage_reader=_Reader(folder), planner=_Planner(), no_dist=alone)
-    return _put_back(read_rest(folder), tensors)
+    try:
+        with _quiet():
+            alone = into is None or _processes() == 1
+            dcp.load(tensors, storage_reader=Reader(folder), planner=_Planner(), no_dist=alone)
+        return _put_back(read_rest(folder), tensors)
+    except (CheckpointException, KeyError, TypeError) as error:
+        cause = _cause(error) if isinstance(error, CheckpointException) else error
+        words = f"checkpoint {folder} is broken: its files do not fit one another ({cause})"
+        raise UserError(words) from error
 
 
 def read_rest(folder: Path) -> dict[str, Any]:
@@ -221,57 +212,10 @@ def verify_sharded(path: str | os.PathLike[str]) -> str | None:
         if _digest(path) != digest:
             return f"{name} is not what was written: its SHA-256 checksum does not match"
     try:
-        metadata = _read_metadata(folder)
+        metadata = read_metadata(folder)
     except UserError as error:
         return error.problem
-    return _metadata_fault(metadata, {n: (folder / n).stat().st_size for n in written})
-
-
-def _metadata_fault(metadata: Any, sizes: dict[str, int]) -> str | None:
-    """What in a `.metadata` would make the reader leave the folder, its files or the memory."""
-    if not isinstance(metadata, Metadata) or not isinstance(metadata.storage_data, dict):
-        return f"its {METADATA} describes no tensors"
-    needed = 0
-    for name, facts in metadata.state_dict_metadata.items():
-        if not isinstance(facts, TensorStorageMetadata):
-            return f"its {METADATA} has something that is no tensor: {name}"
-        needed += facts.size.numel() * facts.properties.dtype.itemsize
-    if needed > sum(sizes.values()):
-        return f"its {METADATA} describes more than there is"
-    for place in metadata.storage_data.values():
-        if place.relative_path not in sizes or place.transform_descriptors:
-            return f"its {METADATA} names {place.relative_path!r}, which is not part of it"
-    return None
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Knows the classes of a `.metadata`, and nothing that does anything."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if is_dtype or (module, name) in _ALLOWED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} has no place there")
-
-
-def _read_metadata(folder: Path) -> Any:
-    try:
-        with (folder / METADATA).open("rb") as file:
-            return _PlainUnpickler(file).load()
-    except Exception as error:  # a damaged pickle can raise anything
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"its {METADATA} must describe tensors only, but does not: {said}"
-        ) from error
-
-
-class _Reader(dcp.FileSystemReader):
-    """Reads a folder that has been verified."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        metadata: Metadata = _read_metadata(Path(self.path))
-        metadata.storage_meta = StorageMeta(load_id=self.load_id)
-        return metadata
+    return metadata_fault(metadata, {n: (folder / n).stat().st_size for n in written})
 
 
 class _Planner(dcp.DefaultLoadPlanner):

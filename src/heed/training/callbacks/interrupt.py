@@ -15,7 +15,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
 from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED
-from heed.training.callbacks.checkpoint import LastCheckpoint
+from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
 from heed.training.callbacks.saving import validates_now
 
 Handler = Callable[[int, FrameType | None], Any] | int | None

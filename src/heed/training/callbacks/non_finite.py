@@ -106,6 +106,12 @@ class NonFinite(Callback):
     # The course of a training --------------------------------------------------------------------
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.action == "skip" and trainer.strategy.handles_gradient_accumulation:
+            raise UserError(
+                "callbacks.non_finite.action=skip needs a strategy that leaves the step to the "
+                f"trainer, which {type(trainer.strategy).__name__} does not",
+                "try callbacks.non_finite.action=roll_back",
+            )
         task: Any = pl_module
         task.step_guard = functools.partial(self._judge, trainer)
         if self.find_module:
@@ -274,7 +280,10 @@ class NonFinite(Callback):
             {"step": fault.step, "cause": fault.cause, "action": self.action, "fault": fault.folder}
         )
         folder = Path(trainer.default_root_dir) / FOLDER / fault.folder
-        weights = trainer.strategy.lightning_module_state_dict()
+        weights = {
+            name: _whole(value)
+            for name, value in trainer.strategy.lightning_module_state_dict().items()
+        }
         try:
             save_fault(folder, fault, self._batches, rank=trainer.global_rank, weights=weights)
         except (UserError, OSError, TypeError) as error:
@@ -331,6 +340,12 @@ def _finite_everywhere(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
     if trainer.world_size > 1 and dist.is_initialized():
         return trainer.strategy.reduce_boolean_decision(finite, all=True)
     return finite
+
+
+def _whole(value: Any) -> Any:
+    """A tensor put together from the shards of all processes; anything else as it is."""
+    whole = getattr(value, "full_tensor", None)
+    return value if whole is None else whole()
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,6 +131,11 @@ def policies(trainer: pl.Trainer) -> list[SavingPolicy]:
     """The callbacks of a trainer that save."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, SavingPolicy)]
+
+
+def checkpoint_folder(trainer: pl.Trainer) -> Path:
+    """Where a training keeps its checkpoints."""
+    return Path(os.path.abspath(trainer.default_root_dir)) / FOLDER
 
 
 def checkpoint_io(trainer: pl.Trainer) -> AtomicCheckpointIO | None:
