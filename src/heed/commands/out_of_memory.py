@@ -14,6 +14,7 @@ from heed.memory import gigabytes, host_memory, is_out_of_memory
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    import torch
 
     from heed.commands.assemble import Parts
 
@@ -50,7 +51,7 @@ def memory_failure(
     doing = "before the first step" if work is None else f"in {work.sentence()}"
     if trainer is not None and training and work is not None:
         doing += f" (step {trainer.global_step + 1:,})"
-    lines = [f"there is {memory_line(parts.task)}"]
+    lines = [f"there is {memory_line(device_of(parts, trainer))}"]
     if work is None or training:
         lines += training_advice(parts, trainer, run)
     else:
@@ -66,9 +67,13 @@ def allocator_words(error: BaseException) -> str:
     return re.split(r"\.? GPU \d+ has |\. Error code ", said)[0]
 
 
-def memory_line(task: Any) -> str:
-    """How much memory the task's device has, and how much is taken."""
-    device = task.device
+def device_of(parts: Parts, trainer: pl.Trainer | None) -> torch.device:
+    """Where the work was done; a trainer that has failed has moved the task away from there."""
+    return parts.task.device if trainer is None else trainer.strategy.root_device
+
+
+def memory_line(device: torch.device) -> str:
+    """How much memory a device has, and how much is taken."""
     if device.type == "cuda":
         import torch
 
@@ -96,7 +101,7 @@ def training_advice(parts: Parts, trainer: pl.Trainer | None, run: str) -> list[
         )
         lines.append("the most that fits:           trainer.auto_batch=true")
     precision = "" if trainer is None else str(trainer.precision)
-    if precision.startswith("32") and parts.task.device.type == "cuda":
+    if precision.startswith("32") and device_of(parts, trainer).type == "cuda":
         lines.append("fewer bytes a number:         trainer.precision=bf16-mixed")
     kept = (
         trainer is not None and (Path(trainer.default_root_dir) / "checkpoints/last.ckpt").exists()

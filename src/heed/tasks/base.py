@@ -174,7 +174,7 @@ class Task(pl.LightningModule):
             return
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
         gradients = [_local(p.grad) for p in self.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, factor)
+        torch._foreach_mul_(gradients, factor.to(gradients[0].device))  # which may be the host
 
     def configure_gradient_clipping(
         self,

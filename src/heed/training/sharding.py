@@ -64,6 +64,11 @@ class FullySharded(ModelParallelStrategy):
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
+    def _get_process_group_backend(self) -> str:
+        if self.cpu_offload and self.root_device.type == "cuda":
+            return "cpu:gloo,cuda:nccl"  # norms are summed where the shards are
+        return super()._get_process_group_backend()
+
     def setup(self, trainer: pl.Trainer) -> None:
         module = self.lightning_module
         assert module is not None

@@ -137,5 +137,6 @@ def deepspeed(*, stage: Literal[0, 1, 2], offload_optimizer: bool) -> Strategy:
         stage=stage,
         offload_optimizer=offload_optimizer,
         offload_optimizer_device="cpu",
+        logging_batch_size_per_gpu=1,  # there is no fixed batch size that it could find out
         zero_allow_untested_optimizer=True,
     )
