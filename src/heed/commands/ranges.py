@@ -134,8 +134,8 @@ def range_faults(frozen: dict[str, Any]) -> Iterator[UserError]:
             share = isinstance(value, float)
             if value == 0 and key in NONE_WITH_0:
                 continue
-            if value is None or isinstance(value, (str, bool)):
-                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue  # null, or of a kind that its signature refuses
             if not (0 < value <= 1 if share else value >= 1):
                 yield UserError(
                     f"{key} must be a whole number of batches (at least 1) or a share of them "

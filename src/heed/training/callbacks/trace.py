@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+from heed.backbone.layout import Padded
 from heed.files import replacing
 
 
@@ -125,6 +126,8 @@ def digest(batch: Any) -> str:
 def _tensors(part: Any) -> Iterator[Tensor]:
     if isinstance(part, Tensor):
         yield part
+    elif isinstance(part, Padded):
+        yield part.lengths
     elif dataclasses.is_dataclass(part) and not isinstance(part, type):
         for field in dataclasses.fields(part):
             yield from _tensors(getattr(part, field.name))
