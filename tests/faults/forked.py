@@ -45,6 +45,12 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)  # not reaped before `wait`, so nobody else has its number
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has come to an end, and waits for `wait`."""
+        state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        return state.rpartition(") ")[2].startswith("Z")
+
+    @property
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from forked import DEATH, ForkServer
+from forked import DEATH, Forked, ForkServer
 from killing import BATCHES_A_STEP, STEPS_BETWEEN_SAVES, Cases
 
 from heed.commands.run_comparison import compare_runs
@@ -18,7 +18,7 @@ from heed.training.checkpoint_io import load_checkpoint
 pytestmark = pytest.mark.faults
 KILLS = 210
 SEED = 20_260_511
-MOST_SITTINGS = 40
+MOST_SITTINGS = 12  # the last of them comes to its end
 CHOSEN = ("translation", "accumulated", "sentiment", "workers", "qa", "averaged")
 
 
@@ -39,14 +39,13 @@ def test_random_kills_lose_nothing_but_the_work_since_the_last_checkpoint(tmp_pa
     server = ForkServer(tmp_path)
     cases, draw = Cases(server, tmp_path), random.Random(SEED)
     tallies = {case: Tally() for case in CHOSEN}
-    seconds = {case: typical_seconds(cases, case) for case in CHOSEN}
     began = time.monotonic()
     number = 0
     try:
         while sum(tally.counts["kills"] for tally in tallies.values()) < KILLS:
             case = CHOSEN[number % len(CHOSEN)]
             run = tmp_path / case / f"run-{number}"
-            one_run(cases, case, run, tallies[case], draw, seconds[case])
+            one_run(cases, case, run, tallies[case], draw)
             number += 1
     finally:
         server.close()
@@ -67,26 +66,17 @@ def test_random_kills_lose_nothing_but_the_work_since_the_last_checkpoint(tmp_pa
     assert total["differences"] == 0
 
 
-def typical_seconds(cases: Cases, case: str) -> float:
-    """How long a sitting of a case takes from begin to end."""
-    cases.whole(case)
-    began = time.monotonic()
-    cases.server.run(*cases.words(case, cases.folder / case / "timed"))
-    return time.monotonic() - began
-
-
-def one_run(
-    cases: Cases, case: str, run: Path, tally: Tally, draw: random.Random, seconds: float
-) -> None:
+def one_run(cases: Cases, case: str, run: Path, tally: Tally, draw: random.Random) -> None:
     """Kill a run at random moments, resume it as often, and compare it when it is done."""
     tally.counts["runs"] += 1
+    batches = len(read_trace(trace_path(cases.whole(case), 0)))
     words = cases.words(case, run)
-    for _ in range(MOST_SITTINGS):
+    for sitting in range(MOST_SITTINGS):
         command = cases.server.start(*words)
-        if "resume=" in words[1]:
-            tally.counts["resumes"] += 1
-        time.sleep(draw.uniform(0.15, 1.0) * seconds)
-        command.kill()
+        tally.counts["resumes"] += words[1].startswith("resume=")
+        if sitting < MOST_SITTINGS - 1:
+            wait_for_a_moment(command, trace_path(run, 0), batches, draw)
+            command.kill()
         code = command.wait()
         if code == 0:
             break
@@ -95,18 +85,37 @@ def one_run(
         count_losses(case, run, tally)
         if (run / "run.json").exists():
             words = ["train", f"resume={run}"]
-        else:
-            assert not (run / "checkpoints").exists()
-            if run.exists():  # killed between the making of the folder and that of its record
-                run = run.with_name(run.name + "-again")
+        elif run.exists():  # killed between the making of the folder and that of its record
+            run = run.with_name(run.name + "-again")
             words = cases.words(case, run)
-    else:
-        cases.server.run(*words)
-        tally.counts["resumes"] += 1
     differences = compare_runs(cases.whole(case), run)
     tally.counts["differences"] += len(differences)
     for difference in differences:
         print(run, difference)
+
+
+def wait_for_a_moment(command: Forked, trace: Path, batches: int, draw: random.Random) -> None:
+    """Until a random batch is done and a little longer, or for a random time; or until it ends.
+
+    The little longer reaches into the next batches, into saves, validations and the test; the
+    random time reaches before the first batch, where a checkpoint is read.
+    """
+    began = time.monotonic()
+    if draw.random() < 0.2:
+        end = began + draw.uniform(0.0, 1.5)
+        while time.monotonic() < end and not command.has_ended:
+            time.sleep(0.002)
+        return
+    wanted = draw.randint(1, batches)
+    while not command.has_ended and lines_in(trace) < wanted:
+        time.sleep(0.002)
+    end = time.monotonic() + draw.uniform(0.0, 0.15)
+    while time.monotonic() < end and not command.has_ended:
+        time.sleep(0.002)
+
+
+def lines_in(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def count_losses(case: str, run: Path, tally: Tally) -> None:
