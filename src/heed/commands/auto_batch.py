@@ -1,10 +1,9 @@
 """`trainer.auto_batch`: the largest `data.max_tokens` that fits, found by real training steps.
 
-The steps are made in a process of their own, `python -m heed.commands.auto_batch REQUEST`, so that
-nothing is left in the memory of the run, and a process that the system kills for its memory has
-given an answer: that size does not fit. It is asked for doubling sizes and prints, for each, the
-most memory that it has held. Where a size goes over what may be used, the line through the last two
-tells the size that does not, and a fresh process makes sure of it.
+The steps are made in a process of their own (`batch_probe`), so that nothing is left in the memory
+of the run, and a process that the system kills for its memory has given an answer: that size does
+not fit. It is asked for doubling sizes and tells, for each, the most memory that it has held. The
+line through the last two gives the size that just fits, and a fresh process makes sure of it.
 """
 
 from __future__ import annotations
@@ -13,20 +12,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heed.commands.quiet import quiet_libraries
-from heed.commands.run_paths import TOKENIZER, open_run
 from heed.errors import RunFailed
-from heed.memory import gigabytes, host_memory, is_out_of_memory, peak_bytes
+from heed.memory import gigabytes
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from heed.commands.assemble import Parts
 
@@ -155,7 +150,7 @@ class Asking:
             "budget": self.budget,
         }
         done = subprocess.run(
-            [sys.executable, "-m", "heed.commands.auto_batch", json.dumps(request)],
+            [sys.executable, "-m", "heed.commands.batch_probe", json.dumps(request)],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -191,19 +186,26 @@ def largest(ask: Asking, first: int, most: int, why: str) -> tuple[Probe, str]:
         return best, why
     if best.seconds > LONGEST_STEP_SECONDS and len(probes) == len(fitting):
         return best, f"a step of {best.seconds:.0f} s"
-    low, high = best, next((p.tokens for p in probes if p.tokens > best.tokens), most)
-    known = fitting
+    return refined(ask, probes, best, most), "memory"
+
+
+def refined(ask: Asking, probes: Sequence[Probe], best: Probe, most: int) -> Probe:
+    """A larger size than the best, by the line through the peaks, or halfway to a failure."""
+    failed = next((probe for probe in probes if probe.tokens > best.tokens), None)
+    high = most if failed is None else failed.tokens
+    halfway = failed is not None and failed.peak is None  # what it would take is not known
+    known = [probe for probe in probes if fits(probe, ask.budget)]
     for _ in range(TRIES):
-        tokens = rounded(min(0.98 * extrapolated(known, ask.budget), high - MULTIPLE))
-        if tokens <= low.tokens:
+        guess = (best.tokens + high) / 2 if halfway else 0.98 * extrapolated(known, ask.budget)
+        tokens = rounded(min(guess, high - MULTIPLE))
+        if tokens <= best.tokens:
             break
         (probe,) = ask("train", [tokens])
         if fits(probe, ask.budget):
-            return probe, "memory"
-        high = tokens
-        if probe.peak is not None:
-            known = [*fitting[-1:], probe]
-    return low, "memory"
+            return probe
+        high, halfway = tokens, probe.peak is None
+        known = [best, probe]
+    return best
 
 
 def evaluation_limit(ask: Asking, wanted: int) -> int:
@@ -237,154 +239,3 @@ def extrapolated(probes: Sequence[Probe], budget: int) -> float:
     (few, low), (many, high) = measured[-2:]
     slope = max((high - low) / (many - few), 1.0)
     return many + (budget - high) / slope
-
-
-# The process that makes the steps ----------------------------------------------------------------
-
-
-def main(argv: Sequence[str]) -> int:
-    """Answer a request: one line of JSON for each size that was tried."""
-    request = json.loads(argv[0])
-    quiet_libraries()
-    import lightning.pytorch as pl
-
-    from heed.commands.assemble import assemble
-    from heed.commands.trained import accelerator_here
-
-    _, config = open_run(request["run_dir"])
-    config["trainer"]["accelerator"] = accelerator_here(config["trainer"]["accelerator"])
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    parts = assemble(config, tokenizer_dir=Path(request["run_dir"]) / TOKENIZER, warm_start=False)
-    meter = Meter(config, request["world"], parts.task)
-    budget = request["budget"] or meter.budget()
-    say(budget=budget)
-    probes: list[Probe] = []
-    for tokens in request["sizes"]:
-        if len(probes) > 1 and extrapolated(probes, budget) < tokens:
-            break
-        say(begun=tokens)
-        began = time.monotonic()
-        try:
-            batches = worst_batches(parts, request["stage"], tokens, request["world"])
-            make_steps(config, parts, request, batches)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            say(tokens=tokens, peak=None)
-            break
-        seconds = (time.monotonic() - began) / max(1, len(batches))
-        probes.append(Probe(tokens, meter.peak(), seconds))
-        say(**vars(probes[-1]))
-        if not fits(probes[-1], budget) or seconds > LONGEST_STEP_SECONDS:
-            break
-    return 0
-
-
-def say(**words: Any) -> None:
-    """One line to the process that asks, at once."""
-    print(json.dumps(words), flush=True)
-
-
-class Meter:
-    """Memory of the device that a config trains on.
-
-    Args:
-        config: The config.
-        world: Processes of the run; where there are several, each has its gradients twice.
-        task: The task.
-    """
-
-    def __init__(self, config: dict[str, Any], world: int, task: torch.nn.Module) -> None:
-        import torch
-
-        wants_gpu = config["trainer"]["accelerator"] in ("auto", "gpu", "cuda")
-        self.kind = "cuda" if wants_gpu and torch.cuda.is_available() else "cpu"
-        self.world = world
-        trained = [p.numel() * p.element_size() for p in task.parameters() if p.requires_grad]
-        self.buckets = sum(trained) if world > 1 else 0
-
-    def budget(self) -> int:
-        """Bytes that this process may take."""
-        import torch
-
-        if self.kind == "cuda":
-            free, _ = torch.cuda.mem_get_info()
-            return int(free * SHARES["cuda"])
-        free = host_memory().available + peak_bytes()  # what is held already is among the peaks
-        return int(free * SHARES["cpu"]) // self.world
-
-    def peak(self) -> int:
-        """The most bytes held so far."""
-        import torch
-
-        if self.kind == "cuda":
-            return int(torch.cuda.max_memory_reserved()) + self.buckets
-        return peak_bytes() + self.buckets
-
-
-def worst_batches(parts: Parts, stage: str, tokens: int, world: int) -> list[Any]:
-    """The batches that take the most memory: most positions, longest rows, longest of a stream."""
-    import numpy as np
-
-    from heed.data.loading import BatchRows, Collate
-    from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
-
-    module = parts.datamodule
-    split: Any = "train" if stage == "train" else "validation"
-    rows = module.rows(split)
-    sampler: Any
-    if stage == "train":
-        sampler = TokenBudgetSampler(
-            lengths=rows.lengths, max_tokens=tokens, batch_size=None, seed=module.seed,
-            world_size=world,
-        )  # fmt: skip
-    else:
-        sampler = EvaluationSampler(
-            lengths=rows.lengths, max_tokens=tokens, batch_size=None, examples=rows.column("index")
-        )
-    lengths = np.asarray(rows.lengths)
-    batches = [batch for batch in sampler if batch]
-    counts = np.array([len(batch) for batch in batches])
-    widths = np.stack([lengths[batch].max(axis=0) for batch in batches])  # (batches, streams)
-    sizes = [counts * widths.sum(axis=1), counts * (widths.astype(np.int64) ** 2).sum(axis=1)]
-    sizes += [counts * widths[:, stream] for stream in range(widths.shape[1])]
-    worst = list(dict.fromkeys(int(np.argmax(size)) for size in sizes))
-    records = None if stage == "train" else module.records(split)
-    fetch, collate = BatchRows(rows, records), Collate(module.preparation)
-    worst = worst if stage == "train" else worst[:1]
-    return [collate(fetch[batches[number]]) for number in worst]
-
-
-def make_steps(
-    config: dict[str, Any], parts: Parts, request: dict[str, Any], batches: list[Any]
-) -> None:
-    """Train on batches, twice so that gradients and optimizer are there, or evaluate them."""
-    from torch.utils.data import DataLoader
-
-    from heed.commands.assemble import build_callbacks
-    from heed.commands.build import build
-
-    averaging = (config.get("callbacks") or {}).get("ema")
-    trainer = build(
-        {
-            **config["trainer"],
-            **{"strategy": "auto", "devices": 1, "num_nodes": 1, "profiler": None},
-            **{"max_steps": -1, "max_epochs": 1, "max_time": None, "overfit_batches": 0},
-            **{"limit_train_batches": None, "limit_test_batches": None, "limit_val_batches": 0},
-            **{"accumulate_grad_batches": 1, "num_sanity_val_steps": 0, "detect_anomaly": False},
-        },
-        key="trainer",
-        callbacks=build_callbacks({"callbacks": {"ema": averaging}}),
-        loggers=[],
-        run_dir=Path(request["run_dir"]),
-    )
-    if request["stage"] == "train":
-        loader: Any = DataLoader(batches * 2, batch_size=None)  # type: ignore[arg-type]
-        trainer.fit(parts.task, train_dataloaders=loader)
-    else:
-        loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-        trainer.test(parts.task, dataloaders=loader, verbose=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
