@@ -27,9 +27,15 @@ class UserError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
+        problem, remedy = printable(problem), printable(remedy)
         super().__init__(problem if not remedy else f"{problem}; {remedy}")
         self.problem = problem
         self.remedy = remedy
+
+
+def printable(text: str) -> str:
+    """The text with halves of surrogate pairs written out, since no file or terminal takes them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class RunFailed(Exception):

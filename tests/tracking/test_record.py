@@ -166,3 +166,11 @@ def test_a_record_that_cannot_be_used_is_named(run_dir, text, words):
     (run_dir / "run.json").write_text(text)
     with pytest.raises(UserError, match=words):
         RunRecord.open(run_dir)
+
+
+def test_text_that_no_file_takes_is_written_out(run_dir):
+    record = create(run_dir, overrides=["name=\ud800é"])
+    record.finish("failed", "a row has \udcff")
+    assert on_disk(run_dir)["overrides"] == ["name=\\ud800é"]
+    assert on_disk(run_dir)["reason"] == "a row has \\udcff"
+    assert str(UserError("\ud800é", "\udcff")) == "\\ud800é; \\udcff"

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED, RunFailed, UserError
+from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED, RunFailed, UserError, printable
 from heed.files import replacing
 from heed.tracking.environment import (
     checkouts,
@@ -336,10 +336,12 @@ def _now() -> str:
 def _plain(value: Any) -> Any:
     """The value with numbers of torch and numpy as Python's own, and none that JSON lacks."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {printable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [_plain(item) for item in value]
-    if isinstance(value, (str, bool, int)) or value is None:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, (bool, int)) or value is None:
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
