@@ -31,6 +31,7 @@ class ExactState(Callback):
     """
 
     def __init__(self) -> None:
+        self._left_epoch = False
         self._state: RandomState | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -38,6 +39,33 @@ class ExactState(Callback):
             self._state = random_state(pl_module.device)
         if trainer.is_global_zero and trainer.global_step == 0:
             go_to_places(trainer.loggers, None)  # a run may begin again in its folder
+        self._leave_finished_epoch(trainer)
+
+    def _leave_finished_epoch(self, trainer: pl.Trainer) -> None:
+        """Go on with the next epoch where the checkpoint is of an epoch's last batch.
+
+        Lightning does so where a validation was due at that batch. Where the validation came for
+        another reason (`max_steps` was reached), it would train one batch more in that epoch.
+        """
+        loop = trainer.fit_loop.epoch_loop
+        progress = loop.batch_progress
+        finished = progress.current.completed >= trainer.num_training_batches
+        if not loop.restarting or not finished:
+            return
+        current: Any = progress.current
+        if current.completed != current.processed:
+            return  # saved before the batch was counted; Lightning knows
+        fetcher = trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        if not loop._should_check_val_fx(fetcher):
+            loop.val_loop._has_run = True  # nothing is left to be done in this epoch
+            loop._batches_that_stepped += 1  # as after the validation
+            self._left_epoch = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._left_epoch:
+            trainer.fit_loop.epoch_loop.restarting = False  # the next one begins as any other
+            self._left_epoch = False
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
