@@ -176,3 +176,23 @@ def test_two_commands_in_one_folder(heed: Callable[..., Any], finished: Path) ->
     assert f"{finished} is in use by another heed command (process {os.getpid()} on" in answer.err
     assert (finished / "run.json").read_bytes() == before
     assert heed("train", f"resume={finished}", "trainer.max_steps=5").code == 0
+
+
+def test_a_run_that_ended_with_an_epoch_goes_on_with_the_next(
+    heed: Callable[..., Any], tiny: list[str], only_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`max_steps` ends it at an epoch's last batch, at which no validation was due otherwise."""
+    epochs = ("task=sentiment", "trainer.limit_train_batches=5", "trainer.val_check_interval=3")
+    losses = {}
+    for place, steps in (("whole", 8), ("part", 5)):
+        words = [word for word in tiny if not word.startswith(("paths.output_dir", "trainer.max_"))]
+        output = f"paths.output_dir={tmp_path / place}"
+        answer = heed("train", *words, *epochs, output, f"trainer.max_steps={steps}")
+        assert answer.code == 0, answer.err
+        folder = only_run(tmp_path / place)
+        if place == "part":
+            assert heed("train", f"resume={folder}", "trainer.max_steps=8").code == 0
+        rows = read_metrics(folder / "metrics.csv")
+        losses[place] = [row["train/loss"] for row in rows if row["train/loss"]]
+    assert len(losses["whole"]) == 8
+    assert losses["part"] == losses["whole"]

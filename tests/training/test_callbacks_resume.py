@@ -191,16 +191,3 @@ def test_a_run_that_is_killed_goes_on_exactly_from_its_last_checkpoint(tmp_path)
     assert second.trained == whole.trained[4:]
     assert second.losses == whole.losses[4:]
     assert same(weights(second), weights(whole))
-
-
-def test_a_run_that_ended_with_an_epoch_goes_on_with_the_next(tmp_path):
-    """It was told to stop at an epoch's last batch, at which no validation was due otherwise."""
-    whole, _, _ = run(tmp_path / "whole", val_check_interval=9)
-    first = make_model()
-    trainer = make_trainer(tmp_path / "run", parts(), val_check_interval=9)
-    first.at_batch = {ROWS: lambda: setattr(trainer, "should_stop", True)}
-    trainer.fit(first, Data())
-    assert len(first.trained) == ROWS
-    second, _, _ = run(tmp_path / "run", resume=True, val_check_interval=9)
-    assert first.trained + second.trained == whole.trained
-    assert same(weights(second), weights(whole))
