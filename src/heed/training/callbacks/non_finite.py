@@ -204,7 +204,9 @@ class NonFinite(Callback):
     def _judge(self, trainer: pl.Trainer, loss: Tensor, norm: Tensor) -> bool:
         """Whether the step may be made; the same on all processes."""
         self._judged = True
-        mean_loss, gradient_norm = torch.stack([loss.float(), norm.float()]).tolist()
+        mean_loss, gradient_norm = torch.stack(
+            [loss.float(), norm.float().to(loss.device)]
+        ).tolist()
         scale = _scale(trainer)
         if not math.isfinite(mean_loss):
             cause = "the loss is not finite"
