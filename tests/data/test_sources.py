@@ -138,8 +138,13 @@ def test_held_out_settings(folder):
 
 @pytest.fixture
 def hub_folder(tmp_path, monkeypatch):
-    """A data set as the hub has them, and a cache for it away from home."""
+    """A data set as the hub has them, and a cache for it away from home.
+
+    A folder stands in for the hub, so names of folders, which are refused, are let through.
+    """
     import datasets
+
+    monkeypatch.setattr("heed.data.hub._check_name", lambda name: None)
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     write(tmp_path / "set" / "data" / "train.jsonl", 41)
@@ -172,7 +177,8 @@ def test_hub_names_no_such_split_or_configuration(hub_folder):
         texts(source, "train")
 
 
-def test_a_data_set_that_is_a_program_is_not_run(tmp_path):
+def test_a_data_set_that_is_a_program_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("heed.data.hub._check_name", lambda name: None)  # as in `hub_folder`
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "set.py").write_text("raise SystemExit('it was run')")
     source = HubSource(hub=str(tmp_path / "set"), splits={"train": "train"})

@@ -68,6 +68,12 @@ def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
             "trainer=deepspeed needs the package deepspeed, which is not installed",
             "pip install 'heed-nlp[deepspeed]', or use trainer=fsdp2, which needs nothing more",
         )
+    precision = trainer.get("precision")
+    if target.endswith(".deepspeed") and target.startswith(OURS) and precision != "32-true":
+        yield UserError(
+            f"trainer.precision must be 32-true with trainer=deepspeed, but is {shown(precision)}",
+            "trainer=fsdp2 has bf16-mixed",
+        )
     optimizer = str(frozen["optimizer"].get(TARGET, ""))
     if target.endswith(".fsdp2") and optimizer == "heed.training.optimizers.adafactor":
         yield UserError(

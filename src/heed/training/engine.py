@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch.optim import Optimizer
 
@@ -24,29 +23,6 @@ class DeepSpeed(DeepSpeedStrategy):
     """
 
     owns_gradients = True
-
-    # The engine keeps all parameters in the low precision, and the model computes some of its own
-    # values (positions, norms) in 32 bits; autocast brings them together.
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """A step in the chosen precision."""
-        with self._autocast():
-            return super().training_step(*args, **kwargs)
-
-    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
-        """A step in the chosen precision."""
-        with self._autocast():
-            return super().validation_step(*args, **kwargs)
-
-    def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        """A step in the chosen precision."""
-        with self._autocast():
-            return super().test_step(*args, **kwargs)
-
-    def _autocast(self) -> torch.autocast:
-        low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-        dtype = low.get(str(self.precision_plugin.precision))
-        return torch.autocast("cuda", dtype=dtype, enabled=dtype is not None)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The weights, which every process has whole."""

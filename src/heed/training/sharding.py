@@ -27,6 +27,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from heed.backbone.block import Block
 from heed.training.sharded_checkpoint import load_sharded, save_sharded
@@ -86,6 +87,9 @@ class FullySharded(ModelParallelStrategy):
         assert self.model is not None
         for buffer in self.model.buffers():
             buffer.data = buffer.data.to(self.root_device)
+        for meter in self.model.modules():
+            if isinstance(meter, Metric):
+                meter.to(self.root_device)
 
     def _hand_out_weights(self, module: nn.Module) -> None:
         """Give every process the first one's weights, which may come from another run."""
