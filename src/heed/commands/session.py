@@ -62,18 +62,18 @@ def run_session(
 
     count, logs = processes(config["trainer"]), record.run_dir / LOGS
     ranks = Ranks(count, logs, lambda reason: record.finish("failed", reason))
-    with record.running(), ending_on_signals(), ranks, naming_accidents(record.run_dir):
-        try:
+    try:
+        with record.running(), ending_on_signals(), ranks, naming_accidents(record.run_dir):
             with record.phase("preparation"):
                 parts = prepare(config, record, resumed=checkpoint is not None)
             call = Call(os.path.abspath(record.run_dir), str(checkpoint) if checkpoint else None)
             words = [word for word in (call.run_dir, call.checkpoint) if word]
             ranks.start("heed.commands.rank", words, call)
             return train_and_test(config, parts, record, checkpoint, resumed=resumed)
-        except Stopped as stopped:
-            print(_how_to_go_on(record.run_dir, saved=stopped.saved), file=sys.stderr)
-            requeue(config, stopped)
-            raise
+    except Stopped as stopped:
+        print(_how_to_go_on(record.run_dir, saved=stopped.saved), file=sys.stderr)
+        requeue(config, stopped)  # which may end this process: all has been recorded by now
+        raise
 
 
 def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Parts:
