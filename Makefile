@@ -26,7 +26,7 @@ learn: $(INSTALLED)
 	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/python -m pytest $(TESTS) -m learning
 
 faults: $(INSTALLED)
-	$(BIN)/python -m pytest $(TESTS)/faults -m faults -s
+	$(BIN)/python -m pytest $(TESTS) -m faults -s
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check src tests benchmarks

@@ -16,7 +16,7 @@ from tests.distributed.conftest import SMALL, TWO_PROCESSES, logs
 from heed.cli import main
 from heed.training.checkpoint_io import load_checkpoint
 
-pytestmark = pytest.mark.learning
+pytestmark = pytest.mark.faults
 # Spoils the loss of one process's share of one global batch, or leaves the batch out.
 SPOILT = """
 import lightning.pytorch as pl

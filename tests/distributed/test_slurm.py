@@ -15,7 +15,7 @@ from slurm_cluster import SlurmCluster, missing
 from heed.tracking.csv_logger import read_metrics
 
 pytestmark = [
-    pytest.mark.learning,  # a cluster, and several commands on it
+    pytest.mark.faults,  # a cluster, and several commands on it
     pytest.mark.skipif(missing() != "", reason=f"a Slurm of its own {missing()}"),
 ]
 PATIENCE = 400.0

@@ -50,21 +50,21 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.parametrize(("moment", "number"), MOMENTS)
 @pytest.mark.parametrize("case", ["accumulated", "sentiment"])
 def test_at_every_moment(cases, case, moment, number):
     cases.check(case, cut(cases, case, moment, number))
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.parametrize(("moment", "number"), [("in a batch", 15), ("in a save", 3)])
 @pytest.mark.parametrize("case", CASES)
 def test_every_task_and_option(cases, case, moment, number):
     cases.check(case, cut(cases, case, moment, number))
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.parametrize("moment", ["in test", "at the end", "after validation"])
 def test_a_run_that_had_stopped_early_does_not_train_on(cases, moment):
     case = "stopped"
@@ -74,7 +74,7 @@ def test_a_run_that_had_stopped_early_does_not_train_on(cases, moment):
     cases.check(case, cut(cases, case, moment, number))
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 def test_a_run_that_is_killed_again_and_again(cases):
     case = "accumulated"
     run = cases.folder / "again"
@@ -91,7 +91,7 @@ def test_a_run_that_is_killed_again_and_again(cases):
     cases.check(case, run)
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 def test_more_steps_than_were_asked_for_at_first(cases):
     """Where training ended leaves no mark on one that goes on, but for the validation there."""
     run = cases.folder / "longer"
@@ -100,7 +100,7 @@ def test_more_steps_than_were_asked_for_at_first(cases):
     cases.check("translation", run)
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_order_does_not_depend_on_the_number_of_workers(cases, workers):
     """Killed with one number of workers, resumed with another: the same run."""

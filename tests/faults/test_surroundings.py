@@ -314,7 +314,7 @@ def loaders(pid: int) -> list[psutil.Process]:
     return [child for child in here.children() if child.cmdline() == here.cmdline()]
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 def test_a_loader_that_is_killed(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     words = [*TINY, *BUILTIN, f"paths.output_dir={root}", "data.num_workers=2"]
@@ -390,7 +390,7 @@ def refusing() -> Iterator[Callable[[int], str]]:
         server.server_close()
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.parametrize("code", [401, 500, 0])
 def test_a_wandb_server_that_refuses_or_hangs(
     code: int,
@@ -422,7 +422,7 @@ def test_a_wandb_server_that_refuses_or_hangs(
 LIBRARY = next(Path("/usr/lib").rglob("faketime/libfaketime.so.1"), None)
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.skipif(LIBRARY is None, reason="faketime is not installed (apt-get install faketime)")
 def test_a_clock_that_jumps(tmp_path: Path) -> None:
     root, offset = tmp_path / "runs", tmp_path / "offset"
