@@ -59,7 +59,7 @@ def _check_name(name: str) -> None:
         problem = f"but there is a folder {name} here, which would be read in its place"
     if problem:
         raise UserError(
-            f"data.source.hub must be a data set's name on the Hugging Face hub (OWNER/NAME), {problem}",
+            f"data.source.hub must be a data set's name on huggingface.co (OWNER/NAME), {problem}",
             "files are read with data=local data.path=FOLDER",
         )
 
