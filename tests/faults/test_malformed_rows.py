@@ -213,7 +213,7 @@ def as_parquet(rows: list[dict[str, Any]], odd: int) -> bytes:
     sink = io.BytesIO()
     try:
         pyarrow.parquet.write_table(pyarrow.Table.from_arrays(columns, names=names), sink)
-    except pyarrow.ArrowException:  # a kind of column that Parquet has not
+    except (pyarrow.ArrowException, ValueError):  # a column or a name that Parquet has not
         sink = io.BytesIO(b"PAR1")
     return sink.getvalue()
 
