@@ -310,3 +310,11 @@ def test_mistakes_are_answered_without_torch(run_folder: Callable[..., Path]) ->
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [str([2] * len(calls)), "[]"], done.stderr
+
+
+def test_machines_that_nobody_starts_are_not_waited_for(heed: Callable[..., Any]) -> None:
+    answer = heed("train", "trainer=ddp", "trainer.devices=1", "trainer.num_nodes=3")
+    assert answer.code == 2
+    assert "trainer.num_nodes must be 1 where no launcher starts the processes, but is 3" in (
+        answer.err
+    )

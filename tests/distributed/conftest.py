@@ -137,10 +137,14 @@ def one_process(root, words):
 
 @pytest.fixture(scope="session")
 def trained(root, command, words):
-    """`trained("qa", "place", 2, ...)` is a run of so many processes; the same one each time."""
-    known: dict[tuple[str, str], Run] = {}
+    """`trained("qa", "place", 2, ...)` is a run of so many processes; the same one each time.
+
+    A place has one run of each task: other words need another place.
+    """
+    known: dict[tuple[str, str], tuple[tuple[str, ...], Run]] = {}
 
     def train(task: str, place: str, processes: int, *more: str) -> Run:
+        place = f"trained-{place}"
         if (task, place) not in known:
             own = [word for word in words(task, place) if not word.startswith("trainer=ddp")]
             given = ["train", *own, f"trainer.devices={processes}", *more]
@@ -150,8 +154,10 @@ def trained(root, command, words):
                 done = command(*given)
                 assert done.returncode == 0, done.stdout + done.stderr + logs(root / place / task)
             (folder,) = (path.parent for path in (root / place / task).rglob("run.json"))
-            known[task, place] = Run(folder, "")
-        return known[task, place]
+            known[task, place] = more, Run(folder, "")
+        said, run = known[task, place]
+        assert said == more, f"{place} has a run of {said} already"
+        return run
 
     return train
 

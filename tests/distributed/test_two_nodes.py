@@ -82,7 +82,7 @@ def torchrun(nodes: list[Node], words: list[str]) -> list[subprocess.Popen[str]]
 
 
 def test_two_nodes_are_one_run(nodes, trained, words, root):
-    one = trained("sentiment", "one", 1)
+    one = trained("sentiment", "one-plain", 1)
     own = [word for word in words("sentiment", "nodes") if not word.startswith("trainer.devices")]
     first, second = torchrun(nodes, own)
     outputs = [process.communicate(timeout=400)[0] for process in (first, second)]
@@ -93,9 +93,7 @@ def test_two_nodes_are_one_run(nodes, trained, words, root):
     assert (record.parent / "logs" / "rank-1.log").is_file()
     assert "Done in" in outputs[0]
     assert "Done in" not in outputs[1]
-    from conftest import Run
-
-    run = Run(record.parent, "")
+    run = type(one)(record.parent, "")
     for name in ("train/loss", "val/loss"):
         values = [value for _, value in one.column(name)]
         assert [value for _, value in run.column(name)] == pytest.approx(values, abs=1e-4), name

@@ -80,6 +80,7 @@ def train(arguments: Arguments, world: World | None) -> int:
 
     def check(config: dict[str, Any]) -> None:
         validate(config, arguments.config_dir)
+        check_nodes(config, world)
 
     return launch("train", arguments, begin, check, queue=queue)
 
@@ -142,6 +143,7 @@ def resume(folder: Path, arguments: Arguments, world: World | None = None) -> in
     unused = (*LEARNED, *unused_data(record, config, changes))
     check_amended(config, arguments.config_dir, unused=unused)
     check_resumable(config)
+    check_nodes(config, world)
     with run_lock(folder):
         record = RunRecord.open(folder)  # the last holder of the lock may have written to it
         checkpoint = checkpoint_to_resume(record)
@@ -171,6 +173,21 @@ def interrupted_run(arguments: Arguments, world: World | None) -> Path | None:
 def job_name(world: World | None) -> str:
     """A name for the job that a cluster or torchrun runs this process for; "" without one."""
     return world.job if world is not None else slurm_job()
+
+
+def check_nodes(config: dict[str, Any], world: World | None) -> None:
+    """Refuse to wait for machines on which nobody starts anything.
+
+    Raises:
+        UserError: If there are to be several machines, and no launcher has started this process.
+    """
+    nodes = config["trainer"].get("num_nodes", 1)
+    if world is None and nodes != 1:
+        raise UserError(
+            f"trainer.num_nodes must be 1 where no launcher starts the processes, but is {nodes}",
+            f"torchrun --nnodes={nodes} ... -m heed train or srun heed train says it by itself; "
+            "for this machine alone trainer.num_nodes=1",
+        )
 
 
 def check_resumable(config: dict[str, Any]) -> None:
