@@ -25,23 +25,23 @@ from heed.training.callbacks.throughput import Throughput
 pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
 
 
-def parts(decay=None):
+def parts(decay=None, every=None):
     found = [
         ExactState(),
         Throughput(),
         ema(decay=decay),
         BestCheckpoint(monitor="val/score", mode="max"),
-        LastCheckpoint(),
+        LastCheckpoint(every_n_train_steps=every),
         Interrupt(),
     ]
     return [part for part in found if part is not None]
 
 
-def run(run_dir, *, at_batch=None, resume=False, decay=None, in_validation=None, **changes):
+def run(run_dir, *, at_batch=None, resume=False, decay=None, in_validation=None, every=None, **changes):
     model = make_model()
     model.at_batch = at_batch or {}
     model.in_validation = in_validation
-    trainer = make_trainer(run_dir, parts(decay), **changes)
+    trainer = make_trainer(run_dir, parts(decay, every), **changes)
     stopped = None
     try:
         trainer.fit(
@@ -191,3 +191,22 @@ def test_a_run_that_is_killed_goes_on_exactly_from_its_last_checkpoint(tmp_path)
     assert second.trained == whole.trained[4:]
     assert second.losses == whole.losses[4:]
     assert same(weights(second), weights(whole))
+
+
+def test_a_run_killed_after_a_save_at_the_end_of_an_epoch_goes_on_with_the_next(tmp_path):
+    """No validation was due there; the epoch is ended and the next begun as in the whole run."""
+    changes = {"every": ROWS, "val_check_interval": 9}
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    kept = {}
+
+    def keep():
+        kept["last"] = last.read_bytes()
+
+    whole, _, _ = run(tmp_path, at_batch={ROWS + 1: keep}, **changes)
+    counted = torch.load(last, weights_only=True)["loops"]["fit_loop"]
+    last.write_bytes(kept["last"])
+    second, _, _ = run(tmp_path, resume=True, **changes)
+    assert second.trained == whole.trained[ROWS:]
+    assert same(weights(second), weights(whole))
+    found = torch.load(last, weights_only=True)["loops"]["fit_loop"]
+    assert found["epoch_progress"] == counted["epoch_progress"]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loops.training_epoch_loop import RestartStage
 
 RandomState = dict[str, Any]
 ProcessState = dict[str, Any]
@@ -42,25 +43,29 @@ class ExactState(Callback):
         self._leave_finished_epoch(trainer)
 
     def _leave_finished_epoch(self, trainer: pl.Trainer) -> None:
-        """Go on with the next epoch where the checkpoint is of an epoch's last batch.
+        """Go on with the end of an epoch where the checkpoint is of the epoch's last batch.
 
-        Lightning does so where a validation was due at that batch. Where the validation came for
-        another reason (`max_steps` was reached), it would train one batch more in that epoch.
+        Lightning does so where a validation was due at that batch. Otherwise it would train one
+        batch more in that epoch (if the batch had been counted, as when `max_steps` was reached),
+        or leave the epoch's end and the next one's beginning out (if it had not).
         """
-        loop = trainer.fit_loop.epoch_loop
-        progress = loop.batch_progress
-        finished = progress.current.completed >= trainer.num_training_batches
-        if not loop.restarting or not finished:
-            return
-        current: Any = progress.current
-        if current.completed != current.processed:
-            return  # saved before the batch was counted; Lightning knows
-        fetcher = trainer.fit_loop._data_fetcher
+        fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+        current: Any = loop.batch_progress.current
+        fetcher = fit._data_fetcher
         assert fetcher is not None
-        if not loop._should_check_val_fx(fetcher):
-            loop.val_loop._has_run = True  # nothing is left to be done in this epoch
-            loop._batches_that_stepped += 1  # as after the validation
-            self._left_epoch = True
+        if not loop.restarting or current.processed < trainer.num_training_batches:
+            return
+        if loop._should_check_val_fx(fetcher):
+            return
+        if current.completed < current.processed:
+            loop.batch_progress.increment_completed()
+            loop._restart_stage = RestartStage.RESTARTED_ON_LAST
+            for progress in (fit.epoch_progress.total, fit.epoch_progress.current):
+                progress.processed -= 1  # Lightning has just counted it; the epoch's end will
+                progress.completed -= 1
+        loop.val_loop._has_run = True  # nothing is left to be done in this epoch
+        loop._batches_that_stepped += 1  # as after the validation
+        self._left_epoch = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._left_epoch:
