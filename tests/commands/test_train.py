@@ -21,8 +21,8 @@ SCORES = {
     "generative_qa": {"exact_match", "f1", "loss", "perplexity"},
 }
 PREDICTED = {
-    "sentiment": {"index", "prediction", "probabilities"},
-    "qa": {"index", "prediction", "score", "start", "end"},
+    "sentiment": {"index", "prediction", "probabilities", "references"},
+    "qa": {"index", "prediction", "score", "start", "end", "references"},
 }
 
 
@@ -42,8 +42,10 @@ def test_a_run_folder_holds_everything(
 
     predictions = lines(run / "predictions" / "test.jsonl")
     assert [one["index"] for one in predictions] == list(range(13))
-    keys = PREDICTED.get(task, {"index", "prediction"})
+    keys = PREDICTED.get(task, {"index", "prediction", "references"})
     assert all(set(one) >= keys for one in predictions)
+    assert all(isinstance(text, str) for one in predictions for text in one["references"])
+    assert any(one["references"] for one in predictions)
 
 
 @pytest.mark.parametrize("task", TASKS)

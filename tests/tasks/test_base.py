@@ -150,7 +150,7 @@ def test_validation_logs_its_scores(learned, name, shape):
     assert all(isinstance(text, str) for row in case.task.samples for text in row.values())
 
 
-def test_test_predictions_come_in_the_order_of_the_data(learned):
+def test_test_predictions_come_in_the_order_of_the_data_with_what_is_right(learned):
     case = learned("sentiment", "encoder")
     batch = case.collate(case.records)
     batch.indices = [5, 3, 0, 6, 1, 4, 2]
@@ -159,5 +159,10 @@ def test_test_predictions_come_in_the_order_of_the_data(learned):
     )
     trainer.test(case.task, dataloaders=DataLoader([batch], batch_size=None), verbose=False)
     assert [index for index, _ in case.task.predictions] == list(range(7))
-    by_index = dict(zip(batch.indices, predictions(case.task, batch), strict=True))
+    by_index = {
+        index: {**prediction, "references": [record["label"]]}
+        for index, prediction, record in zip(
+            batch.indices, predictions(case.task, batch), case.records, strict=True
+        )
+    }
     assert case.task.predictions == sorted(by_index.items())

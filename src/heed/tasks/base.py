@@ -114,6 +114,10 @@ class Task(pl.LightningModule):
         """Feed the predictions of a batch, and the records they are for, to the scores."""
         raise AssertionError("a task defines its scores")  # pragma: no cover
 
+    def references(self, record: dict[str, Any]) -> list[str] | None:
+        """What is right for an example, kept beside its test prediction; None keeps nothing."""
+        return None
+
     def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
         """A row of the table of samples: short strings by column."""
         return {"prediction": str(prediction["prediction"])}
@@ -298,7 +302,11 @@ class Task(pl.LightningModule):
             self.samples += [self.describe_sample(p, r) for p, r in rows]
             del self.samples[self.n_samples :]
         if stage == "test":
-            self.predictions += zip(indices, predictions, strict=True)
+            right = [self.references(record) for record in records]
+            self.predictions += [
+                (index, p if refs is None else {**p, "references": refs})
+                for index, p, refs in zip(indices, predictions, right, strict=True)
+            ]
 
     def _finish(self, stage: Stage) -> None:
         mean_loss, meter = self._meters(stage)

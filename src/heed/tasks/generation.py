@@ -147,7 +147,10 @@ class GenerationTask(Task):
     def update_scores(
         self, scores: Any, predictions: list[Prediction], records: list[dict[str, Any]]
     ) -> None:
-        scores.update([p["prediction"] for p in predictions], [r["references"] for r in records])
+        scores.update([p["prediction"] for p in predictions], [self.references(r) for r in records])
+
+    def references(self, record: dict[str, Any]) -> list[str]:
+        return list(record["references"])
 
     def derived_scores(self, loss: float) -> dict[str, float]:
         """Perplexity: e to the mean loss of a token, without label smoothing."""

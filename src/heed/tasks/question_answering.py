@@ -115,7 +115,10 @@ class QuestionAnswering(Task):
     def update_scores(
         self, scores: Any, predictions: list[Prediction], records: list[dict[str, Any]]
     ) -> None:
-        scores.update([p["prediction"] for p in predictions], [r["answers"] for r in records])
+        scores.update([p["prediction"] for p in predictions], [self.references(r) for r in records])
+
+    def references(self, record: dict[str, Any]) -> list[str]:
+        return list(record["answers"])
 
     def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
         return {

@@ -91,6 +91,9 @@ class Sentiment(Task):
         labels = torch.tensor([self.labels.index(r["label"]) for r in records])
         scores.update(probabilities.to(self.device), labels.to(self.device))
 
+    def references(self, record: dict[str, Any]) -> list[str]:
+        return [record["label"]]
+
     def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
         probability = max(prediction["probabilities"].values())
         return {
