@@ -19,7 +19,7 @@ from heed.training.callbacks.exact_state import (
     set_random_state,
 )
 from heed.training.callbacks.interrupt import Interrupt, Stopped
-from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
+from heed.training.callbacks.periodic_checkpoint import HistoryCheckpoint, LastCheckpoint
 from heed.training.callbacks.throughput import Throughput
 
 pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
@@ -37,11 +37,21 @@ def parts(decay=None, every=None):
     return [part for part in found if part is not None]
 
 
-def run(run_dir, *, at_batch=None, resume=False, decay=None, in_validation=None, every=None, **changes):
+def run(
+    run_dir,
+    *,
+    at_batch=None,
+    resume=False,
+    decay=None,
+    in_validation=None,
+    every=None,
+    more=(),
+    **changes,
+):
     model = make_model()
     model.at_batch = at_batch or {}
     model.in_validation = in_validation
-    trainer = make_trainer(run_dir, parts(decay, every), **changes)
+    trainer = make_trainer(run_dir, [*parts(decay, every), *more], **changes)
     stopped = None
     try:
         trainer.fit(
@@ -117,13 +127,32 @@ def test_random_states_are_plain_and_come_back(tmp_path):
     assert (random.random(), np.random.randn(3).tolist(), torch.rand(3).tolist()) == expected
 
 
-def test_a_signal_in_a_validation_waits_for_its_end(tmp_path):
-    model, _, stopped = run(tmp_path, in_validation=send(signal.SIGTERM))
-    assert stopped.code == 143
-    assert len(model.trained) == 4
-    whole, _, _ = run(tmp_path / "whole")
-    second, _, _ = run(tmp_path, resume=True)
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_a_signal_in_a_validation_ends_it_and_it_begins_anew(tmp_path, decay):
+    whole, trainer, _ = run(tmp_path / "whole", decay=decay)
+    model, _, stopped = run(tmp_path, decay=decay, in_validation=send(signal.SIGTERM))
+    assert (stopped.code, stopped.saved) == (143, True)
+    assert (len(model.trained), model.validated) == (4, 1)
+    second, again, _ = run(tmp_path, resume=True, decay=decay)
+    assert model.validated + second.validated == whole.validated + 1
+    assert model.trained + second.trained == whole.trained
     assert same(weights(second), weights(whole))
+    assert again.fit_loop.state_dict() == trainer.fit_loop.state_dict()
+
+
+def test_a_signal_in_the_last_validation_of_a_training_waits_for_its_end(tmp_path):
+    model, _, stopped = run(tmp_path, max_steps=4, in_validation=send(signal.SIGTERM))
+    assert (stopped.code, model.validated) == (143, ROWS)
+
+
+def test_a_checkpoint_that_waits_for_a_validation_is_written_after_it(tmp_path):
+    def go(folder, **changes):
+        return run(folder, more=[HistoryCheckpoint(every_n_train_steps=4, keep=-1)], **changes)
+
+    go(tmp_path, in_validation=send(signal.SIGTERM))
+    assert not list((tmp_path / "checkpoints").glob("step=*.ckpt"))
+    go(tmp_path, resume=True)
+    assert (tmp_path / "checkpoints" / "step=000004.ckpt").exists()
 
 
 def test_a_second_signal_stops_at_once_without_saving(tmp_path):

@@ -93,6 +93,7 @@ class Model(pl.LightningModule):
         self.layers = nn.Sequential(nn.Linear(5, 7), nn.Dropout(0.3), nn.Linear(7, 1))
         self.scores = list(scores or [])
         self.trained: list[int] = []
+        self.validated = 0
         self.losses: list[float] = []
         self.at_batch: dict[int, Any] = {}  # what to do in the n-th training batch
         self.in_validation: Any = None
@@ -111,6 +112,7 @@ class Model(pl.LightningModule):
         return loss
 
     def validation_step(self, batch, batch_idx):
+        self.validated += 1
         torch.rand(batch_idx + 1)  # a decoder that samples
         self.samples = [{"source": "a|b", "prediction": f"p{i}"} for i in range(self.n_samples)]
         if self.in_validation is not None:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loops.training_epoch_loop import RestartStage
+
+from heed.training.callbacks.loop_place import LoopPlace
 
 RandomState = dict[str, Any]
 ProcessState = dict[str, Any]
@@ -29,10 +30,13 @@ class ExactState(Callback):
     next, whatever happens in between: validation, loaders, logging or a resume leave no trace in
     the numbers that training draws. Checkpoints hold the states of every process, beside the sums
     that its next log line is made of, and how far the loggers had got.
+
+    Attributes:
+        place: Where training is in Lightning's loops.
     """
 
     def __init__(self) -> None:
-        self._left_epoch = False
+        self.place = LoopPlace()
         self._state: RandomState | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -40,37 +44,17 @@ class ExactState(Callback):
             self._state = random_state(pl_module.device)
         if trainer.is_global_zero and trainer.global_step == 0:
             go_to_places(trainer.loggers, None)  # a run may begin again in its folder
-        self._leave_finished_epoch(trainer)
-
-    def _leave_finished_epoch(self, trainer: pl.Trainer) -> None:
-        """Go on with the end of an epoch where the checkpoint is of the epoch's last batch.
-
-        Lightning does so where a validation was due at that batch. Otherwise it would train one
-        batch more in that epoch (if the batch had been counted, as when `max_steps` was reached),
-        or leave the epoch's end and the next one's beginning out (if it had not).
-        """
-        fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
-        current: Any = loop.batch_progress.current
-        fetcher = fit._data_fetcher
-        assert fetcher is not None
-        if not loop.restarting or current.processed < trainer.num_training_batches:
-            return
-        if loop._should_check_val_fx(fetcher):
-            return
-        if current.completed < current.processed:
-            loop.batch_progress.increment_completed()
-            loop._restart_stage = RestartStage.RESTARTED_ON_LAST
-            for progress in (fit.epoch_progress.total, fit.epoch_progress.current):
-                progress.processed -= 1  # Lightning has just counted it; the epoch's end will
-                progress.completed -= 1
-        loop.val_loop._has_run = True  # nothing is left to be done in this epoch
-        loop._batches_that_stepped += 1  # as after the validation
-        self._left_epoch = True
+        self.place.go_on(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._left_epoch:
-            trainer.fit_loop.epoch_loop.restarting = False  # the next one begins as any other
-            self._left_epoch = False
+        self.place.end_epoch(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.place.begin_validation(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.place.end_validation()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -130,6 +114,7 @@ class ExactState(Callback):
             states = [None] * trainer.world_size
             dist.all_gather_object(states, own)
         checkpoint[KEY] = states
+        self.place.mark(checkpoint)
         if trainer.is_global_zero:
             checkpoint[LOGGERS] = places(trainer.loggers, trainer.global_step)
 
@@ -141,6 +126,7 @@ class ExactState(Callback):
             return
         # Lightning looks for the position in the loader; it is in the data module
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
+        self.place.take_up(checkpoint)
         states: list[ProcessState] = checkpoint.get(KEY, [])
         if trainer.global_rank < len(states):
             self._state = _from_plain(states[trainer.global_rank]["random"])

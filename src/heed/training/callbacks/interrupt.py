@@ -15,6 +15,8 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
 from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED
+from heed.training.callbacks.ema import ExponentialMovingAverage
+from heed.training.callbacks.loop_place import can_stop_validating
 from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
 from heed.training.callbacks.saving import validates_now
 
@@ -42,9 +44,10 @@ class Interrupt(Checkpoint):
     """Ends a training cleanly when the process is asked to.
 
     While a training runs, the first Ctrl-C (SIGINT), SIGTERM, SIGUSR1 or SIGUSR2 lets the optimizer
-    step under way, or the validation, come to its end, saves `checkpoints/last.ckpt`, and leaves
-    the trainer with `Stopped`. A second signal, or one outside a training, raises `Stopped` at
-    once. All processes of a run stop after the same step, whichever of them got the signal.
+    step under way come to its end, saves `checkpoints/last.ckpt`, and leaves the trainer with
+    `Stopped`. In a validation it is the batch under way that ends; the validation begins anew when
+    the run goes on. A second signal, or one outside a training, raises `Stopped` at once. All
+    processes of a run stop after the same step, whichever of them got the signal.
 
     It is a context manager too, which handles the signals from before to after the trainer's work;
     without it they are handled during training only. Only the main thread can handle signals:
@@ -131,6 +134,30 @@ class Interrupt(Checkpoint):
         if not validates_now(trainer):  # else it stops when that has ended
             self._stop_if_asked(trainer)
 
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.received:
+            self._stop_in_validation(trainer)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_in_validation(trainer)
+
+    def _stop_in_validation(self, trainer: pl.Trainer) -> None:
+        """Stop after a batch of a validation, of which processes may have different numbers.
+
+        Each asks the others once: after its last batch, or as soon as it has got a signal, which
+        makes the answer known beforehand.
+        """
+        if self._training and not self._accumulating and can_stop_validating(trainer):
+            self._stop_if_asked(trainer)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._training:
             self._stop_if_asked(trainer)
@@ -145,6 +172,7 @@ class Interrupt(Checkpoint):
             return  # gradients are not saved: the step has to be made first
         signum = self._received_by_any(trainer)
         if signum:
+            _put_back_weights_in_training(trainer)
             save_last(trainer)
             raise Stopped(signum, saved=True)
 
@@ -173,6 +201,13 @@ class Interrupt(Checkpoint):
         self._group = None  # the next run of this process has other processes
         if not self._entered:
             self._restore()
+
+
+def _put_back_weights_in_training(trainer: pl.Trainer) -> None:
+    """In the middle of a validation those in the model may be an average."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, ExponentialMovingAverage):
+            callback.on_validation_epoch_end(trainer, trainer.lightning_module)
 
 
 def save_last(trainer: pl.Trainer) -> None:

@@ -24,6 +24,7 @@ from heed.training.callbacks.saving import (
     settle,
     twin,
     validates_now,
+    validation_is_due,
     warn_of,
 )
 from heed.training.checkpoint_io import SUFFIX, clear_leftovers
@@ -76,8 +77,9 @@ class PeriodicCheckpoint(Checkpoint, SavingPolicy):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.validations = 0
         self.saved = (self.moment(trainer), None)  # so far there is nothing to save
-        self._due = False
         self._clock = time.monotonic()
+        # a save may be waiting for a validation that was not ended
+        self._due = validation_is_due(trainer) and self._is_time(trainer)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from heed.files import WritingError
+from heed.training.callbacks.exact_state import ExactState
 from heed.training.checkpoint_io import AtomicCheckpointIO
 
 FOLDER = "checkpoints"
@@ -153,6 +154,12 @@ def validates_now(trainer: pl.Trainer) -> bool:
         return bool(trainer.enable_validation)
     loop: Any = trainer.fit_loop.epoch_loop
     return bool(loop._should_check_val_fx(trainer.fit_loop._data_fetcher))
+
+
+def validation_is_due(trainer: pl.Trainer) -> bool:
+    """Whether a run goes on within a validation, which has to be made before all else."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(c.place.validation_due for c in callbacks if isinstance(c, ExactState))
 
 
 def _raise_together(trainer: pl.Trainer, failure: Exception | None) -> None:
