@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "read texts, write what a run's model makes of them"),
     "replay": ("replay", "make a faulty step of a run again: which module, which rows"),
     "verify-resume": ("verify_resume", "kill a short training, resume it, and compare every bit"),
+    "runs": ("runs", "list and filter runs, find the best, prune old checkpoints"),
     "check": ("check", "check a config and say what it would cost, before any data are read"),
     "list": ("list", "show what can be chosen: tasks, models, data sets, experiments, ..."),
 }

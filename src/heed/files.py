@@ -170,6 +170,11 @@ def _link(source: str | Path, path: str | Path) -> None:
         shutil.copyfile(source, path)
 
 
+def local_cache_dir() -> Path:
+    """Where this user's caches are unless they say otherwise; as configs/paths/default."""
+    return Path(os.environ.get("HEED_CACHE") or "~/.cache/heed").expanduser()
+
+
 def readable_bytes(count: float) -> str:
     """A size as people read it: "53.1 MB", in steps of 1000."""
     if count < 1000:

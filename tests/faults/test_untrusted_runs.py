@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from heed.cli import main
-from heed.commands.own_runs import MARKER, confine, local_cache_dir, recall
+from heed.commands.own_runs import MARKER, confine, recall
 from heed.commands.run_paths import open_run
 from heed.commands.trust import own_targets, trusted_modules
 from heed.errors import UserError

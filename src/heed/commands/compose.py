@@ -17,6 +17,7 @@ from typing import Any
 
 from heed.commands.groups import groups
 from heed.errors import UserError, raise_together
+from heed.tracking.flat_config import leaves
 
 Config = dict[str, Any]
 Job = Callable[[Config, list[str]], "float | None"]
@@ -143,15 +144,6 @@ def _links(unresolved: Any) -> Iterator[tuple[str, str]]:
         match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match:
             yield key, match[1]
-
-
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each (dotted key, value) of a plain config; lists count as values."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
 
 
 def show(

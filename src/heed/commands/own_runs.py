@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from heed.commands.trust import VARIABLE, foreign_targets
 from heed.errors import UserError
-from heed.files import replacing
+from heed.files import local_cache_dir, replacing
 
 if TYPE_CHECKING:
     from heed.tracking.record import RunRecord
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 RUNS = "runs"
 MARKER = ".heed-cache"
 _WRITES_ELSEWHERE = {"mlflow": ("store",), "wandb": ("entity",)}
-
-
-def local_cache_dir() -> Path:
-    """Where this user's prepared data are unless they say otherwise; as configs/paths/default."""
-    return Path(os.environ.get("HEED_CACHE") or "~/.cache/heed").expanduser()
 
 
 def remember(record: RunRecord, config: dict[str, Any]) -> None:

@@ -47,6 +47,18 @@ for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
+def parse_scalar(text: str) -> Any:
+    """What one plain or quoted value of a config file stands for.
+
+    Raises:
+        yaml.YAMLError: If it is no value, or more than one.
+    """
+    value = yaml.load(text, Loader=_Loader)
+    if isinstance(value, (dict, list, set, tuple)):
+        raise yaml.YAMLError(f"{text!r} is no single value")
+    return value
+
+
 def save_config(config: dict[str, Any], path: Path | str) -> None:
     """Write plain values (dict, list, str, int, float, bool, None) as YAML, whole or not at all."""
     with replacing(Path(path), "w") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -55,8 +56,8 @@ def is_run_folder(folder: Path) -> bool:
 
 def find_run_folders(root: Path | str) -> list[Path]:
     """All run folders at or below `root`, the one whose record changed last first."""
-    found = [(_changed(folder), folder) for folder in _walk(Path(root), _DEEPEST)]
-    return [folder for _, folder in sorted(found, key=lambda pair: pair[0], reverse=True)]
+    found = [(facts.st_mtime, folder) for folder, facts in walk_run_folders(os.fspath(root))]
+    return [Path(folder) for _, folder in sorted(found, reverse=True)]
 
 
 def near_run_folders(path: Path, most: int = 3) -> list[Path]:
@@ -73,20 +74,25 @@ def near_run_folders(path: Path, most: int = 3) -> list[Path]:
     return find_run_folders(place)[:most]
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    if is_run_folder(folder):
-        yield folder
-        return  # runs do not lie inside one another
+def walk_run_folders(root: str, depth: int = _DEEPEST) -> Iterator[tuple[str, os.stat_result]]:
+    """Each run folder at or below `root`, with what the system says of its record, in any order."""
+    try:
+        facts = os.stat(os.path.join(root, RECORD_NAME))
+        if stat.S_ISREG(facts.st_mode):
+            yield root, facts
+            return  # runs do not lie inside one another
+    except (OSError, ValueError):
+        pass
     if depth == 0:
         return
     try:
-        entries = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
-    except OSError:
+        with os.scandir(root) as entries:
+            folders = [
+                entry.path
+                for entry in entries
+                if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)
+            ]
+    except (OSError, ValueError):
         return
-    for entry in entries:
-        if not entry.is_symlink() and not entry.name.startswith("."):
-            yield from _walk(entry, depth - 1)
-
-
-def _changed(folder: Path) -> tuple[float, str]:
-    return ((folder / RECORD_NAME).stat().st_mtime, str(folder))
+    for folder in folders:
+        yield from walk_run_folders(folder, depth - 1)

@@ -43,6 +43,24 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def holder_is_gone(run_dir: Path) -> bool:
+    """Whether the process that last held a run folder was killed before it could let go.
+
+    The lock itself is not tried, which might refuse it to a process that begins just then. False
+    too where the holder is on another machine, since nothing can be known of it.
+    """
+    try:
+        holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
+        if holder["host"] != platform.node():
+            return False
+        os.kill(int(holder["process"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return False
+    return False
+
+
 def _holder(run_dir: Path) -> str:
     try:
         holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
