@@ -25,6 +25,7 @@ from heed.commands.own_runs import MARKER, confine, recall
 from heed.commands.run_paths import open_run
 from heed.commands.trust import own_targets, trusted_modules
 from heed.errors import UserError
+from heed.files import local_cache_dir
 from heed.tracking.record import RunRecord
 
 TINY = [
