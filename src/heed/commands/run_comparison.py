@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS
+from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, is_checkpoint
+from heed.tracking.agreement import CLOCK_COLUMNS, Agreement, verdict_of
+from heed.tracking.record import RunRecord
 
 # What a clock says is never the same twice.
-CLOCK_COLUMNS = ("train/tokens_per_second", "train/step_seconds", "train/data_wait_share")
 CLOCK_KEYS = ("seconds", "waited", "time_elapsed", "recent_rows")
 
 
@@ -70,6 +71,44 @@ def compared(run: Path) -> dict[str, int]:
         "logged rows": len(read_metrics(metrics)) if metrics.exists() else 0,
         "values": sum(1 for _ in _leaves(checkpoint)),
     }
+
+
+def compare_weights(one: RunRecord, other: RunRecord, tolerance: float) -> Agreement:
+    """Every tensor of the best checkpoints of two runs."""
+    from heed.training.checkpoint_io import load_checkpoint
+
+    states: list[dict[str, Any]] = []
+    for record in (one, other):
+        path = record.best_checkpoint
+        if path is None or not is_checkpoint(path):
+            said = f"{record.run_dir} keeps no best checkpoint"
+            return Agreement("weights", "not compared", detail=said)
+        states.append(load_checkpoint(path).get("state_dict") or {})
+    first, second = states
+    names = dict.fromkeys([*first, *second])
+    equal, largest, where = 0, 0.0, ""
+    for name in names:
+        what = _unequal(first.get(name), second.get(name))
+        equal += not what
+        if what:
+            where = where or f"; first {name}: {what}"
+            largest = max(largest, _distance(first.get(name), second.get(name)))
+    detail = f"{equal:,} of {len(names):,} tensors of the best checkpoint the same{where}"
+    verdict = verdict_of(largest, tolerance)
+    return Agreement("weights", verdict, detail=detail, distance=largest)
+
+
+def _distance(one: Any, other: Any) -> float:
+    """The largest difference of two tensors that are not the same."""
+    import torch
+
+    if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return math.inf
+    if one.shape != other.shape or one.dtype != other.dtype or not one.is_floating_point():
+        return math.inf
+    apart = (one.double() - other.double()).abs()
+    apart = torch.where((one == other) | (one.isnan() & other.isnan()), 0.0, apart)
+    return float(apart.nan_to_num(math.inf).max())
 
 
 def _in_finished(one: Path, other: Path) -> list[Iterator[Difference]]:

@@ -25,6 +25,7 @@ from heed.commands.run_paths import CHECKPOINTS, CONFIG, LOGS, PREDICTIONS, TOKE
 from heed.commands.summary import closing_summary, opening_summary, shown_path
 from heed.errors import UserError
 from heed.tracking.config_file import save_config
+from heed.tracking.environment import describe_computing, describe_gpus
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -39,6 +40,7 @@ def run_session(
     *,
     checkpoint: Path | None = None,
     resumed: bool = False,
+    origin: RunRecord | None = None,
 ) -> float | None:
     """Train, test the best checkpoint, record it all.
 
@@ -47,6 +49,7 @@ def run_session(
         record: Its record, with status "running".
         checkpoint: Where training goes on; None begins it.
         resumed: Whether the run has been begun before.
+        origin: The run that this one repeats: its tokenizer, labels and data are taken.
 
     Returns:
         The best validation score, for sweeps; None without validation.
@@ -65,7 +68,7 @@ def run_session(
     try:
         with record.running(), ending_on_signals(), ranks, naming_accidents(record.run_dir):
             with record.phase("preparation"):
-                parts = prepare(config, record, resumed=checkpoint is not None)
+                parts = prepare(config, record, resumed=checkpoint is not None, origin=origin)
             call = Call(os.path.abspath(record.run_dir), str(checkpoint) if checkpoint else None)
             words = [word for word in (call.run_dir, call.checkpoint) if word]
             ranks.start("heed.commands.rank", words, call)
@@ -76,25 +79,27 @@ def run_session(
         raise
 
 
-def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Parts:
+def prepare(
+    config: dict[str, Any], record: RunRecord, *, resumed: bool, origin: RunRecord | None = None
+) -> Parts:
     """Everything that comes before the first step: data, tokenizer, model, and their record."""
     import lightning.pytorch as pl
 
     from heed.commands.assemble import assemble
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    tokenizer_dir = record.run_dir / TOKENIZER
-    labels = record.fields["data"].get("labels")
+    known = record if resumed else origin  # who knows the data, the labels and the tokenizer
     parts = assemble(
         config,
-        tokenizer_dir=tokenizer_dir if resumed else None,
-        labels=labels if resumed else None,
+        tokenizer_dir=known.run_dir / TOKENIZER if known else None,
+        labels=known.fields["data"].get("labels") if known else None,
         warm_start=not resumed,
-        recorded=record.fields["data"] if resumed else None,
+        recorded=known.fields["data"] if known else None,
     )
     parts.datamodule.prepare_data()
     if not resumed:
-        parts.tokenizers.save(tokenizer_dir)
+        parts.tokenizers.save(record.run_dir / TOKENIZER)
+        record_ancestor(config, record)
     if not resumed and config["trainer"].get("auto_batch"):
         size_batches(config, parts, record)
     record.update(
@@ -104,6 +109,15 @@ def prepare(config: dict[str, Any], record: RunRecord, *, resumed: bool) -> Part
     )
     opening_summary(config, parts, record)
     return parts
+
+
+def record_ancestor(config: dict[str, Any], record: RunRecord) -> None:
+    """Record which weights the model was started from, if it was."""
+    from heed.commands.warm_start import ancestor
+
+    run = config["model"].get("init_from")
+    if run:
+        record.update(lineage={"init_from": ancestor(run)})
 
 
 def size_batches(config: dict[str, Any], parts: Parts, record: RunRecord) -> None:
@@ -131,6 +145,7 @@ def train_and_test(
     """Fit, test the best checkpoint, write predictions and scores."""
     trainer = build_trainer(config, record.run_dir)
     if trainer.is_global_zero:
+        record.update(computing=describe_computing(trainer), hardware={"gpus": describe_gpus()})
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
     with _finishing(trainer), handling_signals(trainer):

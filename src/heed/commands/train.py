@@ -10,18 +10,19 @@ import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.compose import compose
+from heed.commands.in_world import in_world
 from heed.commands.launch import launch
 from heed.commands.newest_run import note_begun
 from heed.commands.own_runs import remember
-from heed.commands.ranks import dismiss, fit_to_world, join_world
+from heed.commands.ranks import fit_to_world
 from heed.commands.resumable import resumable_checkpoint
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
 from heed.commands.run_paths import CHECKPOINTS, CONFIG, OVERRIDES, open_run
 from heed.commands.summary import print_config
 from heed.commands.trained import LEARNED, check_amended, unused_data
-from heed.commands.world import World, launched_world, slurm_job
-from heed.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, UserError
+from heed.commands.world import World, slurm_job
+from heed.errors import EXIT_DONE, UserError
 from heed.tracking.config_file import save_config
 from heed.tracking.jobs import remember_run, run_of_job
 from heed.tracking.lock import run_lock
@@ -47,26 +48,7 @@ def main(argv: list[str]) -> int:
     wait for the run that it begins.
     """
     arguments = parse_arguments(argv, usage=USAGE)
-    world = launched_world()
-    if world is None:
-        return train(arguments, None)
-    if world.rank > 0:
-        from heed.commands.rank import follow
-
-        return follow(world)
-    join_world(world)
-    code = EXIT_FAILED
-    try:
-        code = train(arguments, world)
-    except UserError:
-        code = EXIT_USER
-        raise
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
-        raise
-    finally:
-        dismiss(code)
-    return code
+    return in_world(lambda world: train(arguments, world))
 
 
 def train(arguments: Arguments, world: World | None) -> int:
@@ -105,7 +87,13 @@ def queue(config: dict[str, Any], overrides: list[str]) -> None:
     write_down(config, overrides, queued=True)
 
 
-def write_down(config: dict[str, Any], overrides: list[str], *, queued: bool = False) -> RunRecord:
+def write_down(
+    config: dict[str, Any],
+    overrides: list[str],
+    *,
+    queued: bool = False,
+    lineage: dict[str, Any] | None = None,
+) -> RunRecord:
     """Put the frozen config and the record of a new run into its folder."""
     run_dir = Path(config["paths"]["run_dir"])
     save_config(config, run_dir / CONFIG)
@@ -117,6 +105,7 @@ def write_down(config: dict[str, Any], overrides: list[str], *, queued: bool = F
         seed=config["seed"],
         overrides=overrides,
         queued=queued,
+        lineage=lineage,
     )
     remember(record, config)
     note_begun(config["paths"]["output_dir"], run_dir, record.fields["started"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heed.commands.run_paths import find_checkpoint
 from heed.errors import UserError
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 PREFIX = "backbone."
+
+
+def ancestor(run: str) -> dict[str, Any]:
+    """The checkpoint that a model starts from, for the run record: run, file and checksum."""
+    from heed.training.checksum import written_checksum
+
+    path = find_checkpoint(RunRecord.open(run), "best")
+    checksum = written_checksum(path) if path.is_file() else None
+    return {"run": run, "checkpoint": path.name, "sha256": checksum}
 
 
 def load_backbone(backbone: nn.Module, run: str) -> list[str]:

@@ -38,6 +38,17 @@ def kept_records(cache_dir: str | Path, fingerprint: str) -> bool:
     return all((folder / name).is_file() for name in (RECORDS, FAULTS))
 
 
+def open_records(cache_dir: str | Path, fingerprint: str) -> Dataset | None:
+    """The records with this fingerprint, if the cache has them whole."""
+    import pyarrow
+
+    folder = _entry(Path(cache_dir).expanduser() / FOLDER, fingerprint)
+    try:
+        return _read_cache(folder)[0]
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException):
+        return None
+
+
 class Fault(NamedTuple):
     """Rows that were left out for one reason.
 

@@ -8,9 +8,12 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 _PACKAGES = (
     "heed-nlp",
@@ -66,7 +69,25 @@ def describe_hardware() -> dict[str, Any]:
         "threads": psutil.cpu_count(),
         "usable_threads": usable,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": _gpus(),
+        "gpus": describe_gpus(),
+    }
+
+
+def describe_computing(trainer: pl.Trainer) -> dict[str, Any]:
+    """How a training computes, as far as its numbers may depend on it; imports torch."""
+    import torch
+
+    return {
+        "accelerator": trainer.strategy.root_device.type,
+        "strategy": type(trainer.strategy).__name__,
+        "processes": trainer.world_size,
+        "precision": str(trainer.precision),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
     }
 
 
@@ -80,7 +101,8 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpus() -> list[dict[str, Any]]:
+def describe_gpus() -> list[dict[str, Any]]:
+    """Name and memory in GiB of the GPUs torch sees, if torch has been imported by now."""
     torch = sys.modules.get("torch")  # never worth an import of its own
     if torch is None or not torch.cuda.is_available():
         return []
@@ -107,7 +129,7 @@ def describe_code(folder: Path) -> tuple[dict[str, Any], str] | None:
     if commit is None:
         return None
     status = _git(folder, "status", "--porcelain=v1", "--untracked-files=normal")
-    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    diff = _git(folder, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff")
     if status is None or diff is None:
         return None
     lines = status.splitlines()

@@ -61,6 +61,11 @@ def holder_is_gone(run_dir: Path) -> bool:
     return False
 
 
+def is_held(run_dir: Path) -> bool:
+    """Whether a process trains in a run folder now, as far as can be known; writes nothing there."""
+    return (run_dir / _HOLDER).is_file() and not holder_is_gone(run_dir)
+
+
 def _holder(run_dir: Path) -> str:
     try:
         holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))

@@ -27,7 +27,10 @@ from heed.tracking.record_kinds import check_kinds
 
 SCHEMA = 1
 Status = Literal["queued", "running", "done", "failed", "interrupted", "stopped"]
-_MERGED = ("metrics", "signatures", "data", "tokenizer", "throughput")
+_MERGED = (
+    *("metrics", "signatures", "data", "tokenizer", "throughput"),
+    *("hardware", "computing", "lineage"),
+)
 _PLAIN = ("parameters", "best_checkpoint", "checkpoints", "steps", "epochs", "faults")
 
 
@@ -36,7 +39,8 @@ class RunRecord:
 
     `fields` is what `run.json` holds: `schema`, `task`, `name`, `status`, `reason`, `command`,
     `overrides`, `seed`, `started`, `ended`, `duration_seconds`, `phases` (seconds by phase),
-    `versions`, `platform`, `hardware`, `code`, `data`, `tokenizer`, `parameters`, `steps`,
+    `versions`, `platform`, `hardware`, `computing` (processes, precision, threads, ...), `code`,
+    `lineage` (the runs that this one comes from), `data`, `tokenizer`, `parameters`, `steps`,
     `epochs`, `throughput`, `metrics`, `signatures`, `best_checkpoint`, `checkpoints` (their `count`
     and `bytes`), `faults` (steps whose numbers were not finite), and `sessions`: the same facts of
     earlier sessions when the run was resumed. Environment variables are never recorded.
@@ -64,6 +68,7 @@ class RunRecord:
         overrides: Sequence[str] = (),
         command: Sequence[str] | None = None,
         queued: bool = False,
+        lineage: Mapping[str, Any] | None = None,
     ) -> RunRecord:
         """Begin the record of a new run in its empty folder, with status "running".
 
@@ -78,6 +83,7 @@ class RunRecord:
             overrides: What was typed after the verb.
             command: The command line; `sys.argv` when None.
             queued: Whether the run is to be trained later, which its status says until then.
+            lineage: The runs that this one comes from.
 
         Raises:
             UserError: If there is a record in the folder, or it cannot be written.
@@ -95,6 +101,7 @@ class RunRecord:
             "seed": seed,
             **_session(command, overrides),
             **_environment(run_dir),
+            "lineage": dict(lineage or {}),
             "data": {},
             "tokenizer": {},
             "parameters": None,
@@ -156,9 +163,9 @@ class RunRecord:
     def update(self, **changes: Any) -> None:
         """Set facts and save.
 
-        `metrics`, `signatures`, `data`, `tokenizer` and `throughput` are mappings that are merged
-        into what is there; `parameters`, `steps`, `epochs`, `checkpoints`, `faults` and
-        `best_checkpoint` are replaced. A checkpoint's path is kept relative to the run folder.
+        Mappings (`metrics`, `data`, `computing`, ...) are merged into what is there; `parameters`,
+        `steps`, `epochs`, `checkpoints`, `faults` and `best_checkpoint` are replaced. A
+        checkpoint's path is kept relative to the run folder.
         """
         for key, value in changes.items():
             assert key in _MERGED + _PLAIN, f"a run record has no field {key!r} to set"
@@ -278,6 +285,7 @@ def _environment(run_dir: Path) -> dict[str, Any]:
         "versions": package_versions(),
         "platform": describe_platform(),
         "hardware": describe_hardware(),
+        "computing": {},  # known when there is a trainer
         "code": code,
     }
 

@@ -9,7 +9,10 @@ from heed.errors import UserError, raise_together
 
 _WORDS: dict[type, str] = {dict: "a mapping", list: "a list", str: "text"}
 _ALWAYS: dict[type, tuple[str, ...]] = {  # what code that reads a record relies on
-    dict: ("data", "tokenizer", "metrics", "signatures", "throughput", "phases"),
+    dict: (
+        *("data", "tokenizer", "metrics", "signatures", "throughput", "phases"),
+        *("versions", "platform", "hardware", "computing", "code", "lineage"),
+    ),
     list: ("sessions", "overrides", "faults"),
     str: ("status",),
 }

@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 import threading
+from pathlib import Path
 from typing import IO, Any
 
 END = struct.Struct("<4s16sH")  # signature, what is of no matter here, length of the comment
@@ -103,6 +104,16 @@ def checksum_fault(file: IO[bytes]) -> str | None:
     if written != digest.hexdigest().encode("ascii"):
         return "it is not what was written: its SHA-256 checksum does not match"
     return None
+
+
+def written_checksum(path: Path) -> str | None:
+    """The SHA-256 that an archive carries, unchecked; None where it carries none."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if _ending(file, size, END.size + COMMENT_BYTES) != (SIGNATURE, COMMENT_BYTES):
+            return None
+        file.seek(size - DIGEST_BYTES)
+        return file.read().decode("ascii", "replace")
 
 
 def _ending(file: IO[bytes], size: int, distance: int) -> tuple[bytes, int] | None:

@@ -1,0 +1,178 @@
+"""The differences of two runs, for a terminal, as Markdown, and as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from heed.commands.summary import shown_path
+from heed.tracking.agreement import Agreement
+from heed.tracking.example_changes import Example, ExampleChanges
+from heed.tracking.ingredients import Change
+from heed.tracking.saved_run import SavedRun
+
+LONGEST_VALUE = 48
+Writer = Callable[["Differences", "int | None"], Iterator[str]]
+
+
+class Differences(NamedTuple):
+    """All that differs between two runs.
+
+    Attributes:
+        one: The first run.
+        other: The second.
+        ingredients: What went into them: ingredient -> changes.
+        metrics: Every metric of the records, the same or not.
+        curves: How the logged numbers compare.
+        examples: How the predictions compare; None where they are not of the same examples.
+        lacking: Why predictions are not compared, or not scored; "" if they are.
+    """
+
+    one: SavedRun
+    other: SavedRun
+    ingredients: dict[str, list[Change]]
+    metrics: list[Agreement]
+    curves: Agreement
+    examples: ExampleChanges | None
+    lacking: str
+
+
+def terminal(found: Differences, n: int | None) -> Iterator[str]:
+    """Plain lines."""
+    yield f"A  {_run_line(found.one)}"
+    yield f"B  {_run_line(found.other)}"
+    for name, changes in found.ingredients.items():
+        if changes:
+            yield f"\n{name}  (A / B)"
+            width = max(len(change.name) for change in changes)
+            for change in changes:
+                yield f"  {change.name:<{width}}  {_cut(change.one)} / {_cut(change.other)}"
+    same = [name for name, changes in found.ingredients.items() if not changes]
+    if same:
+        yield f"\nthe same: {', '.join(same)}"
+    yield ""
+    rows = [("metric", "A", "B", "B - A"), *_metric_rows(found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        yield "  ".join([f"{row[0]:<{widths[0]}}", *cells])
+    yield f"\ncurves       {found.curves.detail}"
+    yield f"predictions  {_example_line(found)}"
+    for example in _shown(found, n):
+        yield ""
+        for name, text in _side_by_side(found, example):
+            yield f"  {name:<12}{text}"
+
+
+def markdown(found: Differences, n: int | None) -> Iterator[str]:
+    """A page with tables."""
+    yield f"# {_cell(found.one.folder.name)} and {_cell(found.other.folder.name)}\n"
+    yield f"- A: `{_run_line(found.one)}`"
+    yield f"- B: `{_run_line(found.other)}`"
+    for name, changes in found.ingredients.items():
+        if changes:
+            yield f"\n## {name}\n"
+            yield from _table(("", "A", "B"), [(c.name, str(c.one), str(c.other)) for c in changes])
+    yield "\n## Results\n"
+    yield from _table(("metric", "A", "B", "B - A"), list(_metric_rows(found)))
+    yield f"\nCurves: {_cell(found.curves.detail)}\n"
+    yield f"Predictions: {_cell(_example_line(found))}"
+    for example in _shown(found, n):
+        yield f"\n### Example {example.index}\n"
+        yield from _table(("", ""), list(_side_by_side(found, example))[1:])
+
+
+def jsonl(found: Differences, n: int | None) -> Iterator[str]:
+    """One object a line, each with its `kind`."""
+    for kind, changes in found.ingredients.items():
+        for change in changes:
+            yield _json(kind=kind, name=change.name, a=change.one, b=change.other)
+    for metric in found.metrics:
+        yield _json(kind="metric", name=metric.name, a=metric.one, b=metric.other)
+    yield _json(kind="curves", verdict=found.curves.verdict, detail=found.curves.detail)
+    examples = found.examples
+    if examples is None:
+        yield _json(kind="predictions", reason=found.lacking)
+        return
+    yield _json(
+        kind="predictions",
+        shared=examples.shared,
+        changed=len(examples.changed),
+        **({"better": examples.better, "worse": examples.worse} if examples.score else {}),
+        score=examples.score or None,
+        only_a=examples.alone[0],
+        only_b=examples.alone[1],
+    )
+    for example in _shown(found, n):
+        line = {"index": example.index, "a": example.one, "b": example.other}
+        if example.scores:
+            line |= {"input": example.given, "reference": example.reference}
+            line |= {"score_a": example.scores[0], "score_b": example.scores[1]}
+        yield _json(kind="example", **line)
+
+
+WRITERS: dict[str, Writer] = {"terminal": terminal, "markdown": markdown, "jsonl": jsonl}
+
+
+def _run_line(run: SavedRun) -> str:
+    fields = run.fields
+    facts = f"{fields.get('task')}, {fields['status']}, {fields.get('steps') or 0:,} steps"
+    return f"{shown_path(run.folder)}  ({facts})"
+
+
+def _metric_rows(found: Differences) -> Iterator[tuple[str, str, str, str]]:
+    for metric in found.metrics:
+        one, other = metric.one, metric.other
+        apart = "-" if one is None or other is None else f"{other - one:+.6g}"
+        yield metric.name, _figure(one), _figure(other), apart
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _example_line(found: Differences) -> str:
+    examples = found.examples
+    if examples is None:
+        return f"not compared: {found.lacking}"
+    line = f"{len(examples.changed):,} of {examples.shared:,} changed"
+    if examples.score:
+        line += f", {examples.better:,} better, {examples.worse:,} worse ({examples.score})"
+    if any(examples.alone):
+        line += f"; {examples.alone[0]:,} only in A, {examples.alone[1]:,} only in B"
+    return line + (f"; {found.lacking}" if found.lacking else "")
+
+
+def _shown(found: Differences, n: int | None) -> list[Example]:
+    return found.examples.changed[:n] if found.examples else []
+
+
+def _side_by_side(found: Differences, example: Example) -> Iterator[tuple[str, str]]:
+    yield f"example {example.index}", example.given
+    if example.scores:
+        yield "reference", example.reference
+    score = found.examples.score if found.examples else ""
+    for number, (name, text) in enumerate((("A", example.one), ("B", example.other))):
+        figure = f" {score} {example.scores[number]:.1f}" if example.scores else ""
+        yield f"{name}{figure}", text
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + " --- |" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(map(_cell, row)) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def _json(**line: Any) -> str:
+    return json.dumps(line, ensure_ascii=False, default=str)
