@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from heed.commands.summary import shown_path
@@ -61,8 +63,10 @@ def terminal(found: Differences, n: int | None) -> Iterator[str]:
     yield f"predictions  {_example_line(found)}"
     for example in _shown(found, n):
         yield ""
-        for name, text in _side_by_side(found, example):
-            yield f"  {name:<12}{text}"
+        lines = list(_side_by_side(found, example))
+        width = max(len(name) for name, _ in lines)
+        for name, text in lines:
+            yield from _wrapped(f"  {name:<{width}}  ", text)
 
 
 def markdown(found: Differences, n: int | None) -> Iterator[str]:
@@ -79,7 +83,7 @@ def markdown(found: Differences, n: int | None) -> Iterator[str]:
     yield f"\nCurves: {_cell(found.curves.detail)}\n"
     yield f"Predictions: {_cell(_example_line(found))}"
     for example in _shown(found, n):
-        yield f"\n### Example {example.index}\n"
+        yield f"\n### Example {example.number}\n"
         yield from _table(("", ""), list(_side_by_side(found, example))[1:])
 
 
@@ -105,7 +109,7 @@ def jsonl(found: Differences, n: int | None) -> Iterator[str]:
         only_b=examples.alone[1],
     )
     for example in _shown(found, n):
-        line = {"index": example.index, "a": example.one, "b": example.other}
+        line = {"index": example.number, "a": example.one, "b": example.other}
         if example.scores:
             line |= {"input": example.given, "reference": example.reference}
             line |= {"score_a": example.scores[0], "score_b": example.scores[1]}
@@ -149,7 +153,7 @@ def _shown(found: Differences, n: int | None) -> list[Example]:
 
 
 def _side_by_side(found: Differences, example: Example) -> Iterator[tuple[str, str]]:
-    yield f"example {example.index}", example.given
+    yield f"example {example.number}", example.given
     if example.scores:
         yield "reference", example.reference
     score = found.examples.score if found.examples else ""
@@ -158,7 +162,7 @@ def _side_by_side(found: Differences, example: Example) -> Iterator[tuple[str, s
         yield f"{name}{figure}", text
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     yield "| " + " | ".join(heads) + " |"
     yield "|" + " --- |" * len(heads)
     for row in rows:
@@ -167,6 +171,17 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]
 
 def _cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")
+
+
+def _wrapped(head: str, text: str) -> Iterator[str]:
+    """A text on as many lines as it needs beside its name; nothing in it commands the terminal."""
+    plain = "".join(
+        one if one.isprintable() else " " if one.isspace() else f"\\x{ord(one):02x}" for one in text
+    )
+    width = max(shutil.get_terminal_size().columns, len(head) + 30)
+    yield from textwrap.wrap(
+        plain, width, initial_indent=head, subsequent_indent=" " * len(head)
+    ) or [head.rstrip()]
 
 
 def _cut(value: Any) -> str:

@@ -111,10 +111,13 @@ def opening(record: RunRecord, new: RunRecord, changes: list[str]) -> str:
             "last; an exact resume makes no difference."
         )
     lines += [f"changed: {word}" for word in changes]
+    differing: list[str] = []
     for name in ("code", "versions", "platform", "hardware"):
         one, other = (SavedRun(run.run_dir, run.fields, {}) for run in (record, new))
         for change in with_effect({name: ingredient_changes(one, other)[name]}).get(name, []):
-            lines.append(_change_line(name, change, "differs"))
+            differing.append(_change_line(name, change))
+    if differing:
+        lines += ["differs already (recorded / now)", *differing]
     return "\n".join(lines) + "\n"
 
 
@@ -159,9 +162,8 @@ def _value(value: float | None) -> str:
     return "-" if value is None else repr(value)
 
 
-def _change_line(name: str, change: Change, verb: str = "") -> str:
-    values = f"{_short(change.one)} / {_short(change.other)}"
-    return f"  {name}: {change.name}{f' {verb}:' if verb else ' '} {values}"
+def _change_line(ingredient: str, change: Change) -> str:
+    return f"  {ingredient:<10}{change.name}: {_short(change.one)} / {_short(change.other)}"
 
 
 def _short(value: Any) -> str:
