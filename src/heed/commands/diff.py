@@ -19,6 +19,7 @@ from heed.tracking.agreement import compare_curves, compare_metrics
 from heed.tracking.example_changes import (
     ExampleChanges,
     example_changes,
+    keeps_references,
     test_fingerprint,
     why_not_comparable,
 )
@@ -100,8 +101,7 @@ def differences(one: SavedRun, other: SavedRun, trust: Sequence[str] = ()) -> Di
     examples: ExampleChanges | None = None
     if not why:
         records, lacking = records_of_test(one, trust)
-        scorer = example_scorer(one.config) if records is not None else None
-        examples = example_changes(one, other, records, scorer)
+        examples = example_changes(one, other, records, example_scorer(one.config))
         why = lacking
     return Differences(
         one=one,
@@ -115,7 +115,10 @@ def differences(one: SavedRun, other: SavedRun, trust: Sequence[str] = ()) -> Di
 
 
 def records_of_test(run: SavedRun, trust: Sequence[str]) -> tuple[Any, str]:
-    """The records of a run's test data, from the cache or read again; else None and the reason."""
+    """The records of a run's test data, from the cache or read again; else None and the reason.
+
+    They are read again only if predictions could not be scored without them.
+    """
     from heed.commands.assemble import build_corpus
     from heed.data.corpus import open_records
 
@@ -125,7 +128,7 @@ def records_of_test(run: SavedRun, trust: Sequence[str]) -> tuple[Any, str]:
     config = copy.deepcopy(run.config)
     confine(config, own=recall(record) is not None)
     kept = open_records(config["data"]["cache_dir"], fingerprint)
-    if kept is not None:
+    if kept is not None or keeps_references(run):
         return kept, ""
     try:
         record, config = open_run(run.folder, trust=trust)

@@ -13,6 +13,7 @@ from typing import Any
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.in_world import in_world
 from heed.commands.own_runs import recall
+from heed.commands.quiet import quiet_libraries
 from heed.commands.ranks import fit_to_world
 from heed.commands.reproduction import Reproduction, differing_ingredients, opening, report
 from heed.commands.run_folder import claim_run_folder
@@ -73,6 +74,7 @@ def reproduce(arguments: Arguments, world: World | None) -> int:
     if world is not None:
         fit_to_world(config["trainer"], world)
     check_nodes(config, world)
+    check_data(config, record)
     if asked["code"]:
         if world is not None:
             raise UserError(
@@ -118,6 +120,19 @@ def check_repeatable(record: RunRecord) -> None:
             f"{place} must have made a step, but ended as {fields['status']!r} before that{why}",
             "give a run that was trained",
         )
+
+
+def check_data(config: dict[str, Any], record: RunRecord) -> None:
+    """Refuse data that are not those of the record, before anything is made.
+
+    Raises:
+        UserError: With the splits whose fingerprints differ.
+    """
+    quiet_libraries()
+    from heed.commands.assemble import build_corpus
+
+    data = record.fields["data"]
+    build_corpus(config, data.get("labels"), recorded=data)
 
 
 def new_place(config: dict[str, Any], record: RunRecord, changes: list[str]) -> None:

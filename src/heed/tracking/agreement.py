@@ -133,7 +133,7 @@ def compare_predictions(one: SavedRun, other: SavedRun, tolerance: float) -> Agr
     for path in paths:
         if not path.is_file():
             return Agreement("predictions", "not compared", detail=f"{path} is missing")
-    lists = [read_predictions(path) for path in paths]
+    lists = [list(map(_without_references, read_predictions(path))) for path in paths]
     largest, equal, where = 0.0, 0, ""
     for first, second in itertools.zip_longest(*lists):
         distance = 0.0 if first == second else _prediction_distance(first, second)
@@ -144,6 +144,11 @@ def compare_predictions(one: SavedRun, other: SavedRun, tolerance: float) -> Agr
     total = max(map(len, lists))
     detail = _joined(f"{equal:,} of {total:,} the same", where)
     return Agreement("predictions", verdict_of(largest, tolerance), None, None, detail, largest)
+
+
+def _without_references(prediction: dict[str, Any]) -> dict[str, Any]:
+    """What the model said; an older Heed kept no references beside it."""
+    return {key: value for key, value in prediction.items() if key != "references"}
 
 
 def _prediction_distance(one: Any, other: Any) -> float:

@@ -92,33 +92,44 @@ def example_changes(
     Args:
         one: A run.
         other: Another, of the same task and test data (see `why_not_comparable`).
-        records: The records of the test data; None where they are not at hand.
+        records: The records of the test data; None where they are not at hand, which shows what was
+            read no more, and scores only predictions that were kept with what is right.
         scorer: How one example is scored; None where there is no way.
     """
     first, second = (
-        {
-            row["index"]: str(row["prediction"])
-            for row in read_predictions(run.folder / TEST_PREDICTIONS)
-        }
+        {row["index"]: row for row in read_predictions(run.folder / TEST_PREDICTIONS)}
         for run in (one, other)
     )
-    changed = []
-    for index in first:
-        if index not in second or first[index] == second[index]:
+    shared = first.keys() & second.keys()
+    changed, scored = [], False
+    for number, row in first.items():
+        if number not in shared:
             continue
-        example = Example(index, first[index], second[index])
-        if records is not None and scorer is not None:
-            record = records[index]
+        texts = str(row["prediction"]), str(second[number]["prediction"])
+        record = None if records is None or scorer is None else records[number]
+        right = row.get("references", second[number].get("references"))
+        if right is None and record is not None and scorer is not None:
+            right = list(scorer.references(record))
+        scored = scored or right is not None
+        if texts[0] == texts[1]:
+            continue
+        example = Example(number, *texts)
+        if scorer is not None and record is not None:
+            example = example._replace(given=scorer.given(record))
+        if scorer is not None and right is not None:
             example = example._replace(
-                given=scorer.given(record),
-                reference=scorer.reference(record),
-                scores=(scorer.score(example.one, record), scorer.score(example.other, record)),
+                reference=" | ".join(dict.fromkeys(right)) or "(no answer)",
+                scores=(scorer.score(texts[0], right), scorer.score(texts[1], right)),
             )
         changed.append(example)
-    shared = len(first.keys() & second.keys())
     return ExampleChanges(
-        shared,
+        len(shared),
         sorted(changed, key=lambda example: -abs(example.gain)),
-        (len(first) - shared, len(second) - shared),
-        scorer.name if scorer and records is not None else "",
+        (len(first) - len(shared), len(second) - len(shared)),
+        scorer.name if scorer is not None and scored else "",
     )
+
+
+def keeps_references(run: SavedRun) -> bool:
+    """Whether a run's predictions were kept with what is right."""
+    return any("references" in row for row in read_predictions(run.folder / TEST_PREDICTIONS)[:1])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
+Score = Callable[[str, list[str]], float]
 
 
 class ExampleScorer(NamedTuple):
@@ -13,14 +14,14 @@ class ExampleScorer(NamedTuple):
 
     Attributes:
         name: The score's name.
-        score: (prediction, record of the data) -> 0 to 100, more is better.
-        reference: What was to be predicted, as text.
-        given: What the model read, as text.
+        score: (prediction, all that is right) -> 0 to 100, more is better.
+        references: What is right, of a record of the data.
+        given: What the model read, of a record of the data.
     """
 
     name: str
-    score: Callable[[str, Record], float]
-    reference: Callable[[Record], str]
+    score: Score
+    references: Callable[[Record], list[str]]
     given: Callable[[Record], str]
 
 
@@ -33,46 +34,36 @@ def example_scorer(config: Mapping[str, Any]) -> ExampleScorer | None:
     task = config.get("task") or {}
     kind, monitor = task.get("kind"), str(task.get("monitor", ""))
     if kind == "labelled_text":
-        return ExampleScorer("accuracy", _right, lambda r: str(r["label"]), lambda r: r["text"])
+        return ExampleScorer("accuracy", _right, lambda r: [r["label"]], lambda r: r["text"])
     if kind == "passages":
-        return ExampleScorer("F1", _answer_f1, _answers, lambda r: r["question"])
+        return ExampleScorer("F1", _answer_f1, lambda r: r["answers"], lambda r: r["question"])
     if kind == "pairs":
         name, score = ("ROUGE-L", _rouge()) if "rouge" in monitor else ("chrF", _chrf())
-        return ExampleScorer(name, score, lambda r: r["references"][0], lambda r: r["source"])
+        return ExampleScorer(name, score, lambda r: r["references"], lambda r: r["source"])
     return None
 
 
-def _right(prediction: str, record: Record) -> float:
-    return 100.0 * (prediction == record["label"])
+def _right(prediction: str, references: list[str]) -> float:
+    return 100.0 * (prediction in references)
 
 
-def _answer_f1(prediction: str, record: Record) -> float:
+def _answer_f1(prediction: str, references: list[str]) -> float:
     from heed.metrics.squad import f1
 
-    return 100.0 * f1(prediction, list(record["answers"]))
+    return 100.0 * f1(prediction, references)
 
 
-def _answers(record: Record) -> str:
-    return " | ".join(dict.fromkeys(record["answers"])) or "(no answer)"
-
-
-def _chrf() -> Callable[[str, Record], float]:
+def _chrf() -> Score:
     from sacrebleu.metrics.chrf import CHRF
 
     scorer = CHRF()
-    return lambda prediction, record: float(
-        scorer.sentence_score(prediction, list(record["references"])).score
-    )
+    return lambda prediction, references: float(scorer.sentence_score(prediction, references).score)
 
 
-def _rouge() -> Callable[[str, Record], float]:
+def _rouge() -> Score:
     from heed.metrics.rouge import Rouge
 
     scorer = Rouge()
-    return lambda prediction, record: (
-        100.0
-        * max(
-            scores["rougeL"]
-            for scores in scorer.example_scores(prediction, list(record["references"]))
-        )
+    return lambda prediction, references: (
+        100.0 * max(one["rougeL"] for one in scorer.example_scores(prediction, references))
     )
