@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heed.tracking.flat_config import leaves
 from heed.tracking.saved_run import SavedRun
 
 SPLITS = ("train", "validation", "test")
@@ -64,16 +65,16 @@ def with_effect(changes: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
 
 def _changes(ingredient: str, one: SavedRun, other: SavedRun) -> Iterator[Change]:
     if ingredient == "config":
-        yield from unequal(flat(one.config), flat(other.config), without=_NOT_COMPARED)
+        yield from unequal(_flat(one.config), _flat(other.config), without=_NOT_COMPARED)
     elif ingredient == "code":
         yield from unequal(_code(one), _code(other))
     elif ingredient == "data":
         yield from unequal(_data(one), _data(other))
     elif ingredient == "init_from":
         ancestors = [run.fields["lineage"].get("init_from") or {} for run in (one, other)]
-        yield from unequal(flat(ancestors[0]), flat(ancestors[1]), without=("run",))
+        yield from unequal(_flat(ancestors[0]), _flat(ancestors[1]), without=("run",))
     elif one.fields[ingredient] and other.fields[ingredient]:  # else an older Heed wrote one
-        yield from unequal(flat(one.fields[ingredient]), flat(other.fields[ingredient]))
+        yield from unequal(_flat(one.fields[ingredient]), _flat(other.fields[ingredient]))
 
 
 def unequal(
@@ -93,14 +94,8 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A mapping in mappings as dotted key -> value; lists count as values."""
-    if not isinstance(node, Mapping):
-        return {prefix: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
+def _flat(node: Any) -> dict[str, Any]:
+    return dict(leaves(node))
 
 
 def _code(run: SavedRun) -> dict[str, Any]:

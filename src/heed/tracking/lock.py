@@ -62,7 +62,7 @@ def holder_is_gone(run_dir: Path) -> bool:
 
 
 def is_held(run_dir: Path) -> bool:
-    """Whether a process trains in a run folder now, as far as can be known; writes nothing there."""
+    """Whether a process trains in a run folder now, as far as can be known; writes nothing."""
     return (run_dir / _HOLDER).is_file() and not holder_is_gone(run_dir)
 
 
