@@ -26,13 +26,16 @@ Check = Callable[[Config], None]
 MISSING = "???"
 REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 MAY_BE_EMPTY = ("logger", "callbacks")  # groups that may be switched off: logger=null
-MAY_BE_LEFT_OUT = ("experiment", "debug")
+MAY_BE_LEFT_OUT = ("experiment", "debug", "sweep")
 ONE_CHOICE = (
     *("paths", "task", "data", "tokenizer", "model"),
     *("optimizer", "scheduler", "trainer", "decoding"),
 )
 # Mappings whose keys are the user's, so that a new one needs no +.
-OPEN = ("data.columns", "data.split_columns", "tokenizer.special_tokens", "logger.mlflow.tags")
+OPEN = (
+    *("data.columns", "data.split_columns", "tokenizer.special_tokens", "logger.mlflow.tags"),
+    *("sweep.params", "sweep.when", "sweep.sampler_options", "sweep.pruner_options"),
+)
 
 
 def config_dir() -> Path:

@@ -87,6 +87,7 @@ def join(run_dir: Path, checkpoint: Path | None) -> None:
 
     from heed.commands.assemble import assemble
     from heed.commands.session import build_trainer, ending_on_signals, handling_signals, test
+    from heed.training.callbacks.pruning import pruned
 
     record = RunRecord.open(run_dir)  # of this user's own command, as the first process says
     config = load_config(run_dir / CONFIG)
@@ -104,7 +105,8 @@ def join(run_dir: Path, checkpoint: Path | None) -> None:
         trainer = build_trainer(config, record.run_dir)
         with handling_signals(trainer):
             fit(trainer, parts, checkpoint)
-            test(trainer, parts, record)
+            if pruned(trainer) is None:
+                test(trainer, parts, record)
 
 
 def leave_process_group() -> None:

@@ -142,7 +142,12 @@ def train_and_test(
     *,
     resumed: bool,
 ) -> float | None:
-    """Fit, test the best checkpoint, write predictions and scores."""
+    """Fit, test the best checkpoint, write predictions and scores.
+
+    A run that its search has stopped early is not tested.
+    """
+    from heed.training.callbacks.pruning import pruned
+
     trainer = build_trainer(config, record.run_dir)
     if trainer.is_global_zero:
         record.update(computing=describe_computing(trainer), hardware={"gpus": describe_gpus()})
@@ -157,9 +162,13 @@ def train_and_test(
                 f"There was nothing left to train after step {before:,}; "
                 "for more give trainer.max_steps=N or trainer.max_epochs=N."
             )
-        with record.phase("test"):
-            test(trainer, parts, record)
+        stopped_early = pruned(trainer)
+        if stopped_early is None:
+            with record.phase("test"):
+                test(trainer, parts, record)
         _record_signatures(parts, record)
+    if stopped_early is not None:
+        record.finish("pruned", stopped_early)
     if trainer.is_global_zero:
         closing_summary(record, parts)
     return best_score(trainer)

@@ -61,6 +61,15 @@ def sweep(
         UserError: If the config of any point of a grid is wrong.
     """
     overrides = tidy(overrides, config_dirs(config_dir))
+    with (
+        hydra_session(config_dir) as hydra,
+        in_house_words(config_name, overrides, config_dir, True),
+    ):
+        if _sweeper(hydra, config_name, overrides).endswith(".OptunaSweeper"):
+            from heed.commands.search import Search
+
+            search = Search(check, config_dir)
+            return int(hydra.multirun(config_name, search, overrides, False))
     points: list[Point] = []
     parent = os.getpid()
 
@@ -200,7 +209,7 @@ def grid_points(hydra: Any, config_name: str, overrides: list[str]) -> list[list
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    if not _grid_sweeper(hydra, config_name, overrides):
+    if not _sweeper(hydra, config_name, overrides).endswith(".BasicSweeper"):
         return []
     choices: dict[str, list[str]] = {}
     fixed: list[str] = []
@@ -218,9 +227,10 @@ def grid_points(hydra: Any, config_name: str, overrides: list[str]) -> list[list
     return [fixed + list(point) for point in itertools.product(*choices.values())]
 
 
-def _grid_sweeper(hydra: Any, config_name: str, overrides: list[str]) -> bool:
+def _sweeper(hydra: Any, config_name: str, overrides: list[str]) -> str:
+    """The class of the sweeper that is chosen; "" for Hydra's own with values in its config."""
     from hydra.types import RunMode
 
     composed = hydra.compose_config(config_name, overrides, RunMode.MULTIRUN)
     sweeper = composed.hydra.sweeper
-    return str(sweeper.get("_target_", "")).endswith(".BasicSweeper") and not sweeper.get("params")
+    return "" if sweeper.get("params") else str(sweeper.get("_target_", ""))

@@ -67,13 +67,19 @@ def train(arguments: Arguments, world: World | None) -> int:
     return launch("train", arguments, begin, check, queue=queue)
 
 
-def start(config: dict[str, Any], overrides: list[str], world: World | None = None) -> float | None:
+def start(
+    config: dict[str, Any],
+    overrides: list[str],
+    world: World | None = None,
+    *,
+    trial: dict[str, Any] | None = None,
+) -> float | None:
     """Begin a new run in its empty folder; returns its best validation score."""
     run_dir = Path(config["paths"]["run_dir"])
     with run_lock(run_dir):
         if world is not None:
             fit_to_world(config["trainer"], world)
-        record = write_down(config, overrides)
+        record = write_down(config, overrides, trial=trial)
         job = job_name(world)
         if job:
             remember_run(config["paths"]["output_dir"], job, overrides, run_dir)
@@ -93,6 +99,7 @@ def write_down(
     *,
     queued: bool = False,
     lineage: dict[str, Any] | None = None,
+    trial: dict[str, Any] | None = None,
 ) -> RunRecord:
     """Put the frozen config and the record of a new run into its folder."""
     run_dir = Path(config["paths"]["run_dir"])
@@ -106,6 +113,7 @@ def write_down(
         overrides=overrides,
         queued=queued,
         lineage=lineage,
+        trial=trial,
     )
     remember(record, config)
     note_begun(config["paths"]["output_dir"], run_dir, record.fields["started"])

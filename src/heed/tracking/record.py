@@ -26,7 +26,7 @@ from heed.tracking.folder import RECORD_NAME, is_run_folder, near_run_folders
 from heed.tracking.record_kinds import check_kinds
 
 SCHEMA = 1
-Status = Literal["queued", "running", "done", "failed", "interrupted", "stopped"]
+Status = Literal["queued", "running", "done", "failed", "interrupted", "stopped", "pruned"]
 _MERGED = (
     *("metrics", "signatures", "data", "tokenizer", "throughput"),
     *("hardware", "computing", "lineage"),
@@ -42,8 +42,9 @@ class RunRecord:
     `versions`, `platform`, `hardware`, `computing` (processes, precision, threads, ...), `code`,
     `lineage` (the runs that this one comes from), `data`, `tokenizer`, `parameters`, `steps`,
     `epochs`, `throughput`, `metrics`, `signatures`, `best_checkpoint`, `checkpoints` (their `count`
-    and `bytes`), `faults` (steps whose numbers were not finite), and `sessions`: the same facts of
-    earlier sessions when the run was resumed. Environment variables are never recorded.
+    and `bytes`), `faults` (steps whose numbers were not finite), `trial` (which one of which study,
+    for runs of a search), and `sessions`: the same facts of earlier sessions when the run was
+    resumed. Environment variables are never recorded.
 
     Make one with `create`, get one with `open`.
 
@@ -69,6 +70,7 @@ class RunRecord:
         command: Sequence[str] | None = None,
         queued: bool = False,
         lineage: Mapping[str, Any] | None = None,
+        trial: dict[str, Any] | None = None,
     ) -> RunRecord:
         """Begin the record of a new run in its empty folder, with status "running".
 
@@ -84,6 +86,7 @@ class RunRecord:
             command: The command line; `sys.argv` when None.
             queued: Whether the run is to be trained later, which its status says until then.
             lineage: The runs that this one comes from.
+            trial: Which trial of which study the run is, if it is one.
 
         Raises:
             UserError: If there is a record in the folder, or it cannot be written.
@@ -110,6 +113,7 @@ class RunRecord:
             "best_checkpoint": None,
             "faults": [],
             "sessions": [],
+            **({"trial": trial} if trial is not None else {}),
         }
         if queued:
             fields["status"] = "queued"

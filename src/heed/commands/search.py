@@ -1,0 +1,280 @@
+"""`heed train -m sweep=optuna`: what a search needs before its first trial, and what it says last.
+
+The parent process samples, and composes, checks and freezes a config for each trial. The trials
+run in processes of their own (`trials`), so no process of a run ever sees the study.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from heed.commands.compose import Check, Config, freeze, in_house_words, leaves
+from heed.commands.search_space import SearchWords, read_words
+from heed.commands.summary import shown_path
+from heed.errors import UserError, UserErrors, raise_together
+from heed.sweeps.settings import Settings
+from heed.sweeps.space import Params, Space
+from heed.sweeps.study_file import ASKING_LOCK, NAME, StudyFile, is_study_folder
+
+# What may change between two sittings of a study: where and how it runs, not what it learns.
+MAY_CHANGE = (
+    *("paths.", "logger.", "choices.", "links.", "sweep.", "callbacks.progress."),
+    *("data.num_workers", "data.cache_dir", "trainer.devices", "trainer.accelerator"),
+    *("trainer.strategy", "trainer.log_every_n_steps", "trainer.requeue", "callbacks.pruning"),
+)
+
+
+class Search:
+    """Hydra's task function for a search: the sweeper plugin calls `run`.
+
+    Args:
+        check: Raises `UserError` for a config that is wrong.
+        config_dir: The user's own folder of configs.
+    """
+
+    def __init__(self, check: Check, config_dir: Path | None = None) -> None:
+        self.check = check
+        self.config_dir = config_dir
+
+    def __call__(self, config: Any) -> None:
+        raise AssertionError("a search is run by its sweeper")
+
+    def run(self, words: list[str], sweeper: Any) -> int:
+        """Search; returns the exit code.
+
+        Raises:
+            UserError: If the settings, the space, the storage or the config are wrong.
+        """
+        from heed.commands.search_loop import SearchLoop
+        from heed.commands.trials import Trials
+        from heed.sweeps.study import Study
+
+        base = freeze(sweeper.compose(words_without_values(words)))
+        node = base["sweep"]
+        loader = sweeper.hydra_context.config_loader
+        read = read_words(words, node.get("params") or {}, loader)
+        settings = read_settings(base, read)
+        space = read.space(node.get("when") or {})
+        check_jobs(settings, base)
+        trials = Trials(threads_of(settings))
+        trials.prepare()
+        try:
+            configs = TrialConfigs(
+                sweeper, read.fixed, space, settings, self.check, self.config_dir
+            )
+            first = configs.check_corners()
+            folder = study_folder(first, settings)
+            study = Study(folder, settings, space, fixed_values(first, space))
+            try:
+                keep_study_file(folder, settings, space, read.fixed)
+                return SearchLoop(study, configs, trials).run()
+            finally:
+                study.close()
+        finally:
+            trials.close()
+
+
+class TrialConfigs:
+    """Makes the frozen config of each trial.
+
+    Args:
+        sweeper: Composes.
+        fixed: The overrides that all trials share.
+        space: What is varied.
+        settings: Of the search.
+        check: Raises `UserError` for a config that is wrong.
+        config_dir: The user's own folder of configs.
+    """
+
+    def __init__(
+        self,
+        sweeper: Any,
+        fixed: list[str],
+        space: Space,
+        settings: Settings,
+        check: Check,
+        config_dir: Path | None = None,
+    ) -> None:
+        self._sweeper = sweeper
+        self.fixed = fixed
+        self.space = space
+        self.settings = settings
+        self._check = check
+        self._config_dir = config_dir
+
+    def words(self, params: Params, seed: int | None) -> list[str]:
+        """The overrides of a run, which rerun it when they are typed after `heed train`."""
+        seeds = [] if seed is None else [f"seed={seed}"]
+        return [*self.fixed, *self.space.words(params), *seeds]
+
+    def make(self, params: Params, seed: int | None, *, prunes: bool) -> Config:
+        """The config of a run, checked.
+
+        Args:
+            params: The point.
+            seed: Of this run; None leaves the config's.
+            prunes: Whether the run may be stopped early.
+
+        Raises:
+            UserError: If there can be no such run.
+        """
+        words = self.words(params, seed)
+        with in_house_words("train", words, self._config_dir):
+            frozen = freeze(self._sweeper.compose(words))
+        if prunes:
+            callbacks = dict(frozen.get("callbacks") or {})
+            callbacks["pruning"] = {
+                "_target_": "heed.training.callbacks.pruning.Pruning",
+                "monitor": self.settings.objectives[0].name,
+            }
+            frozen["callbacks"] = callbacks
+        if not self.settings.test:
+            frozen["trainer"]["limit_test_batches"] = 0
+        wandb = (frozen.get("logger") or {}).get("wandb")
+        if wandb is not None and wandb.get("group") is None:
+            wandb["group"] = self.settings.study_name
+        self._check(frozen)
+        return frozen
+
+    def check_corners(self) -> Config:
+        """Check points that show every choice and every bound, before anything is run.
+
+        A combination of varied values that cannot be is only spoken of, for it is recorded as a
+        failed trial when it comes up.
+
+        Returns:
+            The config of the first point that is right.
+
+        Raises:
+            UserError: With every mistake found.
+        """
+        first: Config | None = None
+        faults: dict[str, UserError] = {}
+        for params in self.space.corners():
+            try:
+                config = self.make(params, None, prunes=self.settings.prunes_runs)
+                first = first or config
+            except UserError as error:
+                where = f" (at {' '.join(self.space.words(params))})"
+                for single in error.errors if isinstance(error, UserErrors) else [error]:
+                    told = UserError(single.problem + where, single.remedy)
+                    faults.setdefault(str(single), told)
+        combined = {text for text in faults if sum(axis.key in text for axis in self.space) > 1}
+        wrong = [fault for text, fault in faults.items() if first is None or text not in combined]
+        raise_together(wrong)
+        assert first is not None
+        for text in combined:
+            print(f"note: trials with such values will fail: {faults[text]}", file=sys.stderr)
+        return first
+
+
+def words_without_values(words: list[str]) -> list[str]:
+    """The words of the search itself and what is fixed: enough to compose its settings."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(words)
+    return [str(word.input_line) for word in parsed if not word.is_sweep_override()]
+
+
+def read_settings(base: Config, read: SearchWords) -> Settings:
+    """The settings of a search, with seeds that were typed as `seed=1,2,3`.
+
+    Raises:
+        UserError: If one is wrong, or seeds were given in both ways.
+    """
+    node = dict(base["sweep"])
+    if read.seeds is not None:
+        if node.get("seeds") is not None:
+            raise UserError(
+                "seeds must be given once, but sweep.seeds and seed have several", "leave one out"
+            )
+        node["seeds"] = read.seeds
+    task = base["task"]
+    return Settings.read(node, monitor=task["monitor"], mode=task["mode"], seed=base["seed"])
+
+
+def check_jobs(settings: Settings, base: Config) -> None:
+    """Refuse more trials at once than there are cores.
+
+    Raises:
+        UserError: If there are.
+    """
+    cores = available_cores()
+    if settings.jobs > cores:
+        raise UserError(
+            f"sweep.jobs must be at most the number of cores ({cores}), but is {settings.jobs}"
+        )
+    if base["paths"].get("run_dir") is not None:
+        raise UserError(
+            "paths.run_dir names one run, but a search has many",
+            "choose name=NAME and sweep.study_name=NAME; the study is in "
+            "paths.output_dir/TASK/NAME/STUDY",
+        )
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_of(settings: Settings) -> int | None:
+    """Threads of each trial, so that all together have a core each; None for one trial at once."""
+    return max(1, available_cores() // settings.jobs) if settings.jobs > 1 else None
+
+
+def study_folder(config: Config, settings: Settings) -> Path:
+    """Make or find the folder of the study.
+
+    Raises:
+        UserError: If something else is in its place, or it cannot be made.
+    """
+    place = Path(config["paths"]["output_dir"], config["task"]["name"], config["name"])
+    folder = place / settings.study_name
+    began = is_study_folder(folder) or (folder / ASKING_LOCK).exists()
+    if folder.is_dir() and any(folder.iterdir()) and not began:
+        raise UserError(
+            f"the study's folder must be new or a study's, but {shown_path(folder)} holds "
+            "something else",
+            "choose another sweep.study_name=NAME or name=NAME",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the study's folder {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def fixed_values(config: Config, space: Space) -> dict[str, Any]:
+    """What must be the same in all sittings of a study, as {key: value}."""
+    varied = {axis.key for axis in space}
+    return {
+        key: value
+        for key, value in leaves(config)
+        if not key.startswith(MAY_CHANGE) and key not in varied
+    }
+
+
+def keep_study_file(folder: Path, settings: Settings, space: Space, fixed: list[str]) -> None:
+    """Write down what the folder holds, if this is the first sitting."""
+    from heed.sweeps.storage import is_secret, shown
+
+    if (folder / NAME).exists():
+        return
+    storage = settings.storage
+    typed = [shown(word) if "sweep.storage=" in word else word for word in sys.argv[1:]]
+    StudyFile(
+        study=settings.study_name,
+        storage=None if storage is None else shown(storage),
+        secret=is_secret(storage),
+        objectives=settings.objectives,
+        space=space.describe(),
+        words=fixed,
+        command=["heed", *typed],
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    ).save(folder)

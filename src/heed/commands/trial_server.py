@@ -1,0 +1,227 @@
+"""The process that trials are forked from: it has imported all that a training needs, once.
+
+Importing takes seconds, a fork milliseconds. The server itself trains nothing, so its threads and
+devices are as they were at its start, and whatever happens to a trial (an error, a kill, a hang, no
+memory) happens to a process of its own. It ends with the searcher that started it, and so do the
+trials.
+
+Started by `heed.commands.trials`; they exchange lines of JSON over a socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+from heed.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    RunFailed,
+    UserError,
+    UserErrors,
+)
+
+POLL_SECONDS = 0.01
+ENDING_SECONDS = 30.0  # from the end of the searcher until a trial that saves its work is ended
+ROOMS = (
+    "text",
+    "backbone",
+    "heads",
+    "metrics",
+    "data",
+    "decoding",
+    "tasks",
+    "training",
+    "tracking",
+)
+LIBRARIES = (
+    *("lightning.pytorch", "torchmetrics", "datasets", "tokenizers", "sacrebleu", "rouge_score"),
+    *("torch.distributed", "torch.utils.data", "torch.utils.tensorboard", "torch._dynamo"),
+    *("pyarrow.parquet", "yaml", "rich.console", "rich.table", "tensorboard", "wandb"),
+)
+
+
+class Server:
+    """Forks a process for each request, and tells how it ended.
+
+    Args:
+        connection: To the searcher.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._pids: dict[int, int] = {}  # process: number of the request
+        self._unread = b""
+
+    def serve(self) -> None:
+        """Answer requests until the searcher has gone."""
+        self._say({"ready": True})
+        while True:
+            readable, _, _ = select.select([self.connection], [], [], POLL_SECONDS)
+            if readable:
+                received = self.connection.recv(1 << 20)
+                if not received:
+                    return
+                *lines, self._unread = (self._unread + received).split(b"\n")
+                for line in lines:
+                    self._begin(json.loads(line))
+            self._reap()
+
+    def _begin(self, request: dict[str, Any]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            code = EXIT_FAILED
+            try:
+                self.connection.close()
+                code = run_trial(request)
+            finally:
+                for stream in (sys.stdout, sys.stderr):
+                    stream.flush()
+                os._exit(code)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)  # as it does itself, whoever comes first
+        self._pids[pid] = request["id"]
+        self._say({"id": request["id"], "pid": pid})
+
+    def _reap(self) -> None:
+        while self._pids:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            number = self._pids.pop(pid, None)
+            if number is not None:
+                self._say({"id": number, "code": os.waitstatus_to_exitcode(status)})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def run_trial(request: dict[str, Any]) -> int:
+    """Train one run in this process, which is its own; returns the exit code.
+
+    Args:
+        request: `config`, `overrides` and `trial` of the run, or `resume`, the folder of one to go
+            on with; `log` for what it prints, `environment` to be set, `argv` for its record, and
+            `slot`, its place among the trials that run at once.
+    """
+    with contextlib.suppress(OSError):
+        os.setpgid(
+            0, 0
+        )  # signals at the terminal are the searcher's, and a kill takes children along
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _print_to(Path(request["log"]))
+    os.environ.update(request["environment"])
+    sys.argv = request["argv"]
+    _use_devices(request.get("slot"), request["config"]["trainer"])
+    end_with_searcher()
+    from heed.commands.arguments import Arguments
+    from heed.commands.train import resume, start
+
+    try:
+        if "resume" in request:
+            return resume(Path(request["resume"]), Arguments())
+        start(request["config"], request["overrides"], trial=request["trial"])
+        return EXIT_DONE
+    except UserError as error:
+        for single in error.errors if isinstance(error, UserErrors) else [error]:
+            print(f"error: {single}", file=sys.stderr)
+        return EXIT_USER
+    except RunFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BaseException:
+        traceback.print_exc()
+    return EXIT_FAILED
+
+
+def _print_to(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file, open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _use_devices(slot: int | None, trainer: dict[str, Any]) -> None:
+    """Let this process see only the GPUs of its place among those that run at once."""
+    if slot is None:
+        return
+    from heed.commands.ranks import processes
+
+    each = processes(trainer)
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else [str(n) for n in range(torch.cuda.device_count())]
+    if trainer["accelerator"] != "cpu" and names:
+        mine = [names[(slot * each + index) % len(names)] for index in range(each)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+
+
+def end_with_searcher() -> None:
+    """Let no trial stay when server and searcher have gone: stop and save, then end."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ENDING_SECONDS)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end_with_searcher", daemon=True).start()
+
+
+def preload() -> None:
+    """Import what trainings import; what is not installed is left to whoever needs it."""
+    names = list(LIBRARIES)
+    for room in ROOMS:
+        package = importlib.import_module(f"heed.{room}")
+        names += [
+            module.name for module in pkgutil.walk_packages(package.__path__, f"heed.{room}.")
+        ]
+    names += ["heed.commands.session", "heed.commands.assemble", "heed.commands.train"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except Exception:  # an extra that is not there, or one that is broken
+                continue
+
+
+def main(words: list[str]) -> int:
+    """Serve on the socket whose descriptor is the first word."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, signal.SIG_IGN)  # the searcher decides
+    connection = socket.socket(fileno=int(words[0]))
+    preload()
+    Server(connection).serve()
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
