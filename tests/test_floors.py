@@ -56,7 +56,10 @@ KNOWN_TO: dict[str, set[str]] = {
 }
 # What must answer at once imports none of these when it is itself imported.
 LIGHT = ("__init__", "__main__", "cli", "errors", "files", "memory", "commands")
-HEAVY = ("torch", "lightning", "datasets", "transformers", "tokenizers", "torchmetrics")
+HEAVY = (
+    *("torch", "lightning", "datasets", "transformers", "tokenizers", "torchmetrics"),
+    *("optuna", "matplotlib", "pandas"),
+)
 # What one task may import of `tasks`.
 SHARED_BY_TASKS = {"base", "generation"}
 

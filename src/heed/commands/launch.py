@@ -6,7 +6,7 @@ from heed.commands.arguments import Arguments
 from heed.commands.compose import Check, Job, compose, show
 from heed.commands.run_folder import claim_run_folder
 from heed.commands.sweep import sweep, visit
-from heed.errors import EXIT_DONE
+from heed.errors import EXIT_DONE, UserError
 
 
 def launch(
@@ -42,6 +42,12 @@ def launch(
         return sweep(config_name, overrides, job, queue=queue, check=check, config_dir=user)
     frozen = compose(config_name, overrides, user)
     check(frozen)
+    if frozen.get("sweep") and new_runs:
+        raise UserError(
+            f"sweep={frozen['choices']['sweep']} searches over many runs, but -m is missing",
+            "write heed train -m and give a key several values, such as "
+            "'optimizer.lr=tag(log, interval(1e-4,1e-2))'",
+        )
     if new_runs:
         claim_run_folder(frozen)
     job(frozen, overrides)

@@ -19,7 +19,7 @@ from heed.commands.kinds import kind_faults
 from heed.commands.model_rules import MODEL_RULES
 from heed.commands.ranges import range_faults
 from heed.commands.trainer_rules import TRAINER_RULES
-from heed.errors import UserError, nearest, raise_together
+from heed.errors import UserError, UserErrors, nearest, raise_together
 
 Config = dict[str, Any]
 Rule = Callable[[Config, list[Path]], Iterable[UserError]]
@@ -114,6 +114,20 @@ def selection_reads_validation(frozen: Config, folders: list[Path]) -> Iterator[
             )
 
 
+def search_is_right(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """The settings of a search can be read."""
+    node = frozen.get("sweep")
+    if not node:
+        return
+    from heed.sweeps.settings import Settings
+
+    task = frozen["task"]
+    try:
+        Settings.read(node, monitor=task["monitor"], mode=task["mode"], seed=frozen["seed"])
+    except UserError as error:
+        yield from error.errors if isinstance(error, UserErrors) else [error]
+
+
 def _keys(path: Path) -> set[str]:
     return {str(key) for key in read_yaml(path)} - {"defaults"}
 
@@ -126,4 +140,5 @@ RULES: tuple[Rule, ...] = (
     *MODEL_RULES,
     selection_reads_validation,
     *TRAINER_RULES,
+    search_is_right,
 )

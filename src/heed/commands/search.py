@@ -50,7 +50,7 @@ class Search:
             UserError: If the settings, the space, the storage or the config are wrong.
         """
         from heed.commands.search_loop import SearchLoop
-        from heed.commands.trials import Trials
+        from heed.commands.trials import trials_with
         from heed.sweeps.study import Study
 
         base = freeze(sweeper.compose(words_without_values(words)))
@@ -59,8 +59,9 @@ class Search:
         read = read_words(words, node.get("params") or {}, loader)
         settings = read_settings(base, read)
         space = read.space(node.get("when") or {})
+        read.fixed += checkpoint_words(settings, base["task"])
         check_jobs(settings, base)
-        trials = Trials(threads_of(settings))
+        trials = trials_with(threads_of(settings))
         trials.prepare()
         try:
             configs = TrialConfigs(
@@ -75,7 +76,7 @@ class Search:
             finally:
                 study.close()
         finally:
-            trials.close()
+            trials.finish()
 
 
 class TrialConfigs:
@@ -195,6 +196,14 @@ def read_settings(base: Config, read: SearchWords) -> Settings:
         node["seeds"] = read.seeds
     task = base["task"]
     return Settings.read(node, monitor=task["monitor"], mode=task["mode"], seed=base["seed"])
+
+
+def checkpoint_words(settings: Settings, task: dict[str, Any]) -> list[str]:
+    """Have the checkpoint of each run chosen by the objective, where there is one and another."""
+    objective = settings.objectives[0]
+    if settings.several or (objective.name, objective.mode) == (task["monitor"], task["mode"]):
+        return []
+    return [f"task.monitor={objective.name}", f"task.mode={objective.mode}"]
 
 
 def check_jobs(settings: Settings, base: Config) -> None:

@@ -14,9 +14,8 @@ from heed.sweeps.study import Study, best_trials, counts
 from heed.sweeps.study_file import StudyFile, words_of
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from heed.commands.search_loop import Slot
+    from heed.sweeps.study import FrozenTrial
 
 REFRESH_SECONDS = 1.0
 ROWS = 12

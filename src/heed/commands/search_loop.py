@@ -209,7 +209,6 @@ class SearchLoop:
             "trial": trial,
             "argv": ["heed", "train", *words],
             "log": str(run_dir / LOG),
-            "environment": {},
             "slot": slot.place if self.settings.jobs > 1 else None,
         }
         try:
@@ -328,6 +327,8 @@ class SearchLoop:
     def _stop_all(self, signum: int) -> None:
         """Let every run save its work and end, at once on a second signal; they are run again."""
         for slot in self.slots:
+            if slot.mailbox is not None:
+                slot.mailbox.close()  # nobody waits for an answer any more
             if slot.running is not None:
                 self.trials.stop(slot.running, signum)
         end = time.monotonic() + GRACE_SECONDS

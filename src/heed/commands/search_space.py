@@ -11,7 +11,7 @@ The same can stand in `sweep.params`, as {key: text}; what is typed wins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +74,21 @@ def read_words(words: Sequence[str], params: dict[str, Any], loader: Any) -> Sea
                 else UserError(f"{key} must be numbers, but is {word.input_line}")
             )
     raise_together(faults)
+    found.fixed = list(_last_of_each(found.fixed))
     if not found.axes:
         raise UserError(
             "a search needs something to vary, but every key has one value",
             "try 'optimizer.lr=tag(log, interval(1e-4,1e-2))'",
         )
     return found
+
+
+def _last_of_each(words: Sequence[str]) -> Iterator[str]:
+    """The words without those that a later one of the same key makes idle."""
+    last = {word.partition("=")[0]: index for index, word in enumerate(words)}
+    for index, word in enumerate(words):
+        if word[:1] in "+~" or last[word.partition("=")[0]] == index:
+            yield word
 
 
 def _parse(words: Sequence[str], loader: Any) -> list[Any]:

@@ -59,8 +59,9 @@ def closing_summary(record: RunRecord, parts: Parts) -> None:
     seconds = sum(fields["phases"].values())
     took = datetime.timedelta(seconds=round(seconds))
     speed = fields.get("throughput", {}).get("tokens_per_second")
+    ended = "Pruned" if fields["status"] == "pruned" else "Done"
     console.print(
-        f"\n[bold green]Done[/bold green] in {took}"
+        f"\n[bold green]{ended}[/bold green] in {took}"
         + (f", {speed:,.0f} tokens a second in training" if speed else "")
     )
     for stage, title in (("train/", "training"), ("val/", "best validation"), ("test/", "test")):

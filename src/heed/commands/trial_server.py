@@ -30,14 +30,17 @@ from heed.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_STOPPED,
     EXIT_USER,
     RunFailed,
     UserError,
     UserErrors,
 )
+from heed.training.mailbox import Mailbox
 
 POLL_SECONDS = 0.01
 ENDING_SECONDS = 30.0  # from the end of the searcher until a trial that saves its work is ended
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 ROOMS = (
     "text",
     "backbone",
@@ -85,6 +88,8 @@ class Server:
     def _begin(self, request: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal that comes before the new process can handle it waits until it can.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         pid = os.fork()
         if pid == 0:
             code = EXIT_FAILED
@@ -95,6 +100,7 @@ class Server:
                 for stream in (sys.stdout, sys.stderr):
                     stream.flush()
                 os._exit(code)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)  # as it does itself, whoever comes first
         self._pids[pid] = request["id"]
@@ -118,24 +124,27 @@ def run_trial(request: dict[str, Any]) -> int:
 
     Args:
         request: `config`, `overrides` and `trial` of the run, or `resume`, the folder of one to go
-            on with; `log` for what it prints, `environment` to be set, `argv` for its record, and
-            `slot`, its place among the trials that run at once.
+            on with; `run_dir`; `log` for what it prints; `folder` and `environment` of the process;
+            `argv` for its record; and `slot`, its place among the trials that run at once.
     """
     with contextlib.suppress(OSError):
         os.setpgid(
             0, 0
         )  # signals at the terminal are the searcher's, and a kill takes children along
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_with_term)
     _print_to(Path(request["log"]))
+    os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     sys.argv = request["argv"]
     _use_devices(request.get("slot"), request["config"]["trainer"])
-    end_with_searcher()
+    end_with_searcher(Path(request["run_dir"]))
     from heed.commands.arguments import Arguments
     from heed.commands.train import resume, start
 
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         if "resume" in request:
             return resume(Path(request["resume"]), Arguments())
         start(request["config"], request["overrides"], trial=request["trial"])
@@ -153,6 +162,10 @@ def run_trial(request: dict[str, Any]) -> int:
     except BaseException:
         traceback.print_exc()
     return EXIT_FAILED
+
+
+def _end_with_term(signum: int, frame: Any) -> None:
+    raise SystemExit(EXIT_STOPPED)
 
 
 def _print_to(log: Path) -> None:
@@ -181,13 +194,14 @@ def _use_devices(slot: int | None, trainer: dict[str, Any]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
 
 
-def end_with_searcher() -> None:
+def end_with_searcher(run_dir: Path) -> None:
     """Let no trial stay when server and searcher have gone: stop and save, then end."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
+        Mailbox(run_dir).close()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(ENDING_SECONDS)
         os.killpg(os.getpgid(0), signal.SIGKILL)

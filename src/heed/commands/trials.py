@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from heed.errors import RunFailed
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GRACE_SECONDS = 30.0  # for a trial that was asked to stop
 _START_SECONDS = 300.0
+_known: dict[int | None, Trials] = {}  # by threads
 
 
 @dataclass
@@ -42,8 +44,16 @@ class Running:
     stopping: float | None = None
 
 
+def trials_with(threads: int | None) -> Trials:
+    """Where runs with so many threads are started; one server a process is enough."""
+    if threads not in _known:
+        _known[threads] = Trials(threads)
+        atexit.register(_known[threads].close)
+    return _known[threads]
+
+
 class Trials:
-    """Starts runs and hears how they end.
+    """Starts runs and hears how they end; see `trials_with`.
 
     Args:
         threads: Of each run, for its mathematics on the CPU; None leaves that to the libraries.
@@ -63,14 +73,11 @@ class Trials:
         if self._server is not None and self._server.poll() is None:
             return
         ours, theirs = socket.socketpair()
-        environment = dict(os.environ)
-        if self._threads is not None:
-            environment |= {name: str(self._threads) for name in THREADS}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "heed.commands.trial_server", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env=environment,
+            env=self._environment(),
             start_new_session=True,  # Ctrl-C at the terminal comes here alone
         )
         theirs.close()
@@ -90,11 +97,17 @@ class Trials:
         self._count += 1
         running = Running(self._count, run_dir)
         self._running[running.id] = running
-        line = json.dumps({**request, "id": running.id}).encode() + b"\n"
+        here = {"folder": os.getcwd(), "environment": self._environment(), "id": running.id}
+        line = json.dumps({**request, "run_dir": str(run_dir), **here}).encode() + b"\n"
         self._connection.setblocking(True)
         self._connection.sendall(line)
         self._connection.setblocking(False)
         return running
+
+    def _environment(self) -> dict[str, str]:
+        if self._threads is None:
+            return dict(os.environ)
+        return {**os.environ, **{name: str(self._threads) for name in THREADS}}
 
     def poll(self) -> None:
         """Hear of runs that have ended: their `code` is set."""
@@ -124,10 +137,17 @@ class Trials:
         """End a run and its own processes at once."""
         self._signal(running, signal.SIGKILL, group=True)
 
-    def close(self) -> None:
-        """Let go of the server, which ends, and whatever still runs with it."""
+    def finish(self) -> None:
+        """End whatever still runs, and leave the server to the next search of this process."""
         for running in list(self._running.values()):
             self.kill(running)
+        end = time.monotonic() + GRACE_SECONDS
+        while self._running and time.monotonic() < end:
+            self.poll()
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Let go of the server, which ends."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

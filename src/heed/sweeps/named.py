@@ -70,7 +70,7 @@ def make_sampler(name: str, options: Mapping[str, Any], *, seed: int, n_trials: 
     """
     from optuna import samplers
 
-    drawn = np.random.SeedSequence([seed, n_trials]).generate_state(1)[0]
+    drawn = np.random.SeedSequence(seed, spawn_key=(n_trials,)).generate_state(1)[0]
     chosen = seed if name in _SEED_OF_STUDY else int(drawn)
     entry = SAMPLERS[name]
     with warnings.catch_warnings():

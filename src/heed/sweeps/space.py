@@ -257,7 +257,7 @@ def _condition_faults(axis: Axis, axes: Sequence[Axis]) -> Iterator[UserError]:
     if other is None or other is axis:
         yield UserError(
             f"sweep.when.{axis.key} must name another varied key, but names {condition.key}",
-            nearest(condition.key, [one.key for one in axes if one is not axis]),
+            "vary that one too, or leave the condition out",
         )
         return
     values = other.values()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import warnings
 from collections.abc import Iterator
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -117,7 +119,7 @@ def _journal(path: Path) -> BaseStorage:
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             if not path.exists():
-                raise FileNotFoundError(f"{path} is gone")
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             with FileLock(f"{path}.writing.lock"):
                 _cut_torn_line(path)
                 super().append_logs(logs)
@@ -187,7 +189,7 @@ def _reason(error: BaseException) -> str | None:
         name = getattr(error, "name", None) or "psycopg"
         return f"needs the package {name}, which is not installed: pip install 'heed-nlp[sweeps]'"
     if isinstance(error, FileNotFoundError):
-        return f"is gone: {told}"
+        return f"is gone ({error.filename or told})"
     if "database is locked" in text:
         return f"has been locked by another program for {LOCKED_SECONDS:.0f} seconds"
     if isinstance(error, StorageInternalError) or {"sqlalchemy", "psycopg"} & modules:
@@ -195,6 +197,6 @@ def _reason(error: BaseException) -> str | None:
         return f"cannot be used: {shown(lines[0] if lines else type(error).__name__)}"
     if isinstance(error, OSError):
         return f"cannot be used: {error.strerror or told}"
-    if isinstance(error, ValueError) and "log format" in told:
+    if isinstance(error, JSONDecodeError) or "Invalid log format" in told:
         return "is broken: it has a line that is no record of a study"
     return None

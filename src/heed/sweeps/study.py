@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FACTS = "heed"  # the study's attribute that holds what must not change
 RUNG = "rung_tokens"
-RETRIES = 3  # runs of one point that are lost with their process before it counts as failed
+TRIES = 3  # of one point that is lost with its process, before it counts as failed
 _RUNNERS = ".runners"
 _STEPS_AT_MOST = 10_000
 
@@ -123,7 +123,12 @@ class Study:
                 warnings.simplefilter("ignore")  # a sampler's advice on how it is used
                 trial = self._study.ask()
                 trial.set_user_attr("runner", self.runner)
-                return trial.number, self.space.suggest(trial)
+                params = self.space.suggest(trial)
+                before = trial.user_attrs.get("retry_of")
+                if before is not None:  # it goes on where that one was
+                    for step, value in trials[before].intermediate_values.items():
+                        trial.report(value, step)
+                return trial.number, params
 
     def note(self, number: int, **facts: Any) -> None:
         """Keep facts of a running trial: its folder, its runs, its times."""
@@ -175,7 +180,7 @@ class Study:
         """Whether a running trial is not worth going on with."""
         with storage_errors(self.settings.storage), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return not self.settings.several and self._trial(number).should_prune()
+            return not self.settings.several and bool(self._trial(number).should_prune())
 
     def finish(self, number: int, values: Sequence[float]) -> None:
         """Tell that a trial has ended, with its values."""
@@ -216,6 +221,12 @@ class Study:
             for trial in self._study.get_trials(deepcopy=False):
                 if trial.state.name == "RUNNING" and self._has_gone(trial):
                     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                        tries = int(trial.user_attrs.get("tries", 1))
+                        if tries >= TRIES:
+                            reason = f"its process went away {tries} times"
+                            optuna.Trial(self._study, trial._trial_id).set_user_attr(
+                                "reason", reason
+                            )
                         self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                         marked.append(trial)
         return marked
@@ -228,8 +239,6 @@ class Study:
             for trial in trials:
                 if is_lost(trial) and trial.number not in retried and trial.params:
                     tries = int(trial.user_attrs.get("tries", 1)) + 1
-                    if tries > RETRIES:
-                        continue
                     facts = {"retry_of": trial.number, "tries": tries}
                     for key in ("run", "seed_index"):
                         if key in trial.user_attrs:
