@@ -27,6 +27,8 @@ def test_each_config_builds_its_logger(name, tmp_path):
         with pytest.raises(UserError, match=r"not installed; pip install 'heed-nlp\[mlflow\]'"):
             builder(run_dir=tmp_path, **PARTS, **values)
         return
+    if name == "mlflow":
+        values["store"] = str(tmp_path / "mlflow.db")
     logger = builder(run_dir=tmp_path, **PARTS, **values)
     assert Path(logger.save_dir) == tmp_path
     assert list(tmp_path.iterdir()) == []  # nothing before the trainer asks
@@ -110,6 +112,7 @@ def test_tensorboard_forgets_what_came_after_a_checkpoint(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs heed-nlp[mlflow]")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, in MLflow's own code
 def test_mlflow_keeps_each_step_of_a_resumed_run_once(tmp_path):
     first = loggers.mlflow_logger(run_dir=tmp_path, **PARTS)
     for step in (1, 2, 3):

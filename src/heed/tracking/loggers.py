@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from heed.errors import UserError
+from heed.tracking.artifacts import Kind
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -47,6 +48,7 @@ def wandb_logger(
     tags: list[str] | None = None,
     notes: str | None = None,
     mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+    artifacts: list[Kind] | None = None,
 ) -> Logger:
     """Weights & Biases, offline wherever online cannot be.
 
@@ -60,6 +62,8 @@ def wandb_logger(
         tags: Further tags.
         notes: A longer description.
         mode: "auto" is online if there is an account and its server answers, else offline.
+        artifacts: What of the run folder is kept as artifacts when the run has ended well:
+            "predictions", "config", "samples", "tokenizer", "checkpoint" (the best).
 
     Raises:
         UserError: If wandb is not installed.
@@ -76,6 +80,7 @@ def wandb_logger(
         tags=[task, *(tags or [])],
         notes=notes,
         mode=mode,
+        artifacts=artifacts or [],
     )
 
 
@@ -87,6 +92,7 @@ def mlflow_logger(
     experiment: str = "heed",
     store: str | None = None,
     tags: dict[str, str] | None = None,
+    artifacts: list[Kind] | None = None,
 ) -> Logger:
     """MLflow, by default in a SQLite file beside the runs.
 
@@ -98,6 +104,7 @@ def mlflow_logger(
         store: A database file, or the address of a server (http://..., sqlite:///..., file:...).
             None is `mlflow.db` in the run folder.
         tags: Further tags.
+        artifacts: What of the run folder is kept as artifacts, as for wandb.
 
     Raises:
         UserError: If mlflow is not installed.
@@ -111,6 +118,7 @@ def mlflow_logger(
         experiment=experiment,
         store=store,
         tags={"task": task, **(tags or {})},
+        artifacts=artifacts or [],
     )
 
 

@@ -26,6 +26,8 @@ class Tolerant:
         try:
             return action()
         except Exception as error:
+            if self.failed:  # said meanwhile, by another thread
+                return None
             self.failed = True
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             _log.warning(

@@ -12,7 +12,7 @@ import threading
 import urllib.request
 from argparse import Namespace
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,7 +23,9 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from heed.tracking.artifacts import Kind
 from heed.tracking.tolerant import Tolerant
+from heed.tracking.wandb_artifacts import log_artifacts
 from heed.tracking.wandb_history import cut_history
 
 Mode = Literal["auto", "online", "offline", "disabled"]
@@ -59,6 +61,7 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         tags: Tags of the run.
         notes: A longer description.
         mode: "auto", "online", "offline" or "disabled".
+        artifacts: What of the run folder is kept as artifacts when the run has ended well.
     """
 
     tracker = "wandb"
@@ -74,7 +77,9 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         tags: list[str] | None = None,
         notes: str | None = None,
         mode: Mode = "auto",
+        artifacts: Sequence[Kind] = (),
     ) -> None:
+        self._artifacts = tuple(artifacts)
         self._run_dir = Path(run_dir)
         self._mode = mode
         self._rows = 0  # of the run's history, in all sessions
@@ -225,6 +230,11 @@ class HeedWandbLogger(Tolerant, WandbLogger):
         if len(self._segments()) > 1:  # wandb uploads those of one run one after another
             folders = f"offline-run-*-{self._run_id()}"
             folder = f"{shlex.quote(os.path.relpath(self._run_dir / 'wandb'))}/{folders}"
+        if succeeded and not run.disabled and self._artifacts:
+            self.attempt(
+                "keeping artifacts",
+                lambda: log_artifacts(import_wandb(), run, self._run_dir, self._artifacts),
+            )
         self.attempt("finishing", lambda: run.finish(exit_code=0 if succeeded else 1))
         if run.disabled:
             return None
