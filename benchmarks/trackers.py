@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +74,7 @@ def main() -> None:
         for number in range(options.rounds):
             # every other round the other way round, so that no arm always follows the same one
             for name in list(arms)[:: -1 if number % 2 else 1]:
-                place = Path(folder) / f"{number}-{len(costs.get(name, []))}-{name}"
+                place = Path(folder) / f"{number}-{list(arms).index(name)}"
                 costs.setdefault(name, []).append(train(arms[name], place, options.steps))
     table(costs)
 
@@ -139,17 +139,16 @@ def refusing_port() -> int:
 def table(costs: dict[str, list[Cost]]) -> None:
     """Print medians, and the median over rounds of the ratio to csv."""
     print(f"{'':<24}{'step ms':>9}{'ratio':>7}{'fit ms':>9}{'ratio':>7}{'whole s':>9}{'more s':>8}")
+    base = costs["csv"]
     for name, found in costs.items():
-
-        def middle(what: Callable[[Cost, Cost], float], found: list[Cost] = found) -> float:
-            return statistics.median(map(what, found, costs["csv"]))
-
-        print(
-            f"{name:<24}"
-            f"{1000 * middle(lambda a, b: a.step):>9.2f}{middle(lambda a, b: a.step / b.step):>7.3f}"
-            f"{1000 * middle(lambda a, b: a.fit):>9.2f}{middle(lambda a, b: a.fit / b.fit):>7.3f}"
-            f"{middle(lambda a, b: a.whole):>9.1f}{middle(lambda a, b: a.whole - b.whole):>8.1f}"
-        )
+        pairs = list(zip(found, base, strict=True))
+        line = f"{name:<24}"
+        for field in ("step", "fit"):
+            seconds = statistics.median(getattr(one, field) for one in found)
+            ratio = statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs)
+            line += f"{1000 * seconds:>9.2f}{ratio:>7.3f}"
+        more = statistics.median(one.whole - other.whole for one, other in pairs)
+        print(f"{line}{statistics.median(one.whole for one in found):>9.1f}{more:>8.1f}")
 
 
 if __name__ == "__main__":
