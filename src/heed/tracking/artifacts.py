@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from heed.tracking.record import RunRecord
 
-Kind = Literal["predictions", "config", "samples", "tokenizer", "checkpoint"]
+Kind = Literal["predictions", "config", "code", "samples", "tokenizer", "checkpoint"]
 
 _PLACES: dict[str, tuple[str, ...]] = {
     "predictions": ("predictions/test.jsonl",),
-    "config": ("config.yaml", "overrides.yaml", "code.diff", "project.diff"),
+    "config": ("config.yaml", "overrides.yaml"),
+    "code": ("code.diff", "project.diff"),
     "samples": ("samples",),
     "tokenizer": ("tokenizer",),
 }

@@ -63,7 +63,8 @@ def wandb_logger(
         notes: A longer description.
         mode: "auto" is online if there is an account and its server answers, else offline.
         artifacts: What of the run folder is kept as artifacts when the run has ended well:
-            "predictions", "config", "samples", "tokenizer", "checkpoint" (the best).
+            "predictions", "config", "code" (its changes), "samples", "tokenizer", "checkpoint" (the
+            best).
 
     Raises:
         UserError: If wandb is not installed.
