@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from heed.commands.hardware import check_hardware
+from heed.errors import UserError
 
 GOOD = "text,label\n" + "a fine film,good\na poor film,bad\n" * 20
 
@@ -137,7 +141,18 @@ def test_an_answer_that_is_not_in_its_passage(
         (["data=local", "data.path=none"], "data.path must be a folder or file, but none does not"),
         (["model.n_heads=7"], "model.n_heads must divide model.d_model (128), but is 7"),
         (["resume=none"], "a run folder holds a run.json, but none does not exist"),
-        (["resume=latest"], "resume=latest needs a run under outputs, but there is none"),
+        (["resume=latest"], "the latest run was asked for, but there is none under outputs"),
+        (["trainer.devices=two"], "trainer.devices must be a whole number of at least 1, auto,"),
+        (["trainer=ddp", "trainer.devices=0"], "auto, or a list of GPUs such as [0,1], but is 0"),
+        (["trainer=fsdp2", "trainer.devices=[1,1]"], "such as [0,1], but is [1, 1]"),
+        (["trainer.devices=2"], "trainer.devices must be 1 without a strategy, but is 2; choose"),
+        (["trainer.accelerator=gpus"], "trainer.accelerator must be one of auto, cpu, gpu, cuda"),
+        (["trainer=ddp", "trainer.strategy.bucket_cap_mb=0"], "must be a whole number of at least"),
+        (["trainer=mps"], "needs an Apple computer's GPU, but there is none here"),
+        (
+            ["hydra/launcher=slurm"],
+            "is for sweeps, of one run or more; add -m",
+        ),
         (["name=a/b"], "name must be a plain folder name, but is 'a/b'"),
     ],
 )
@@ -148,6 +163,25 @@ def test_a_mistake_in_the_words(
     assert answer.code == 2
     assert told in answer.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(heed: Callable[..., Any], tmp_path: Path) -> None:
+    answer = heed("train", "trainer=gpu", where=tmp_path)
+    assert answer.code == 2
+    assert "trainer.accelerator=gpu needs a GPU, but" in answer.err
+    assert not list(tmp_path.rglob("run.json"))
+    assert heed("check", "trainer=gpu").code == 0  # it may be for another machine
+
+
+def test_fewer_gpus_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_hardware({"accelerator": "gpu", "devices": 2})
+    check_hardware({"accelerator": "cpu", "devices": 3})
+    with pytest.raises(UserError, match=r"trainer.devices must be at most 2.* but is 3"):
+        check_hardware({"accelerator": "gpu", "devices": 3})
+    with pytest.raises(UserError, match="must be at most 2"):
+        check_hardware({"accelerator": "cuda", "devices": [0, 1, 2]})
 
 
 def test_all_mistakes_are_told_together(heed: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from heed.commands.resume import resume_folder
-from heed.commands.run_paths import latest_run
+from heed.commands.run_paths import latest_run, open_run
 from heed.errors import UserError
 from heed.tracking.csv_logger import read_metrics
 from heed.tracking.lock import run_lock
@@ -80,8 +80,17 @@ def test_latest_is_the_one_begun_last(finished: Path, tmp_path: Path) -> None:
     assert resume_folder(["resume=latest", f"paths.output_dir={tmp_path / 'outputs'}"]) == finished
 
 
+def test_other_commands_know_the_latest_run_too(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record, config = open_run("latest")
+    assert record.run_dir == Path("outputs/run")
+    assert config["paths"]["run_dir"] == "outputs/run"
+
+
 def test_latest_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"resume=latest needs a run under .*none, but there is no"):
+    with pytest.raises(UserError, match=r"the latest run was asked for, .* none under .*none"):
         latest_run(tmp_path / "none")
 
 

@@ -8,6 +8,8 @@ from heed.commands.run_folder import claim_run_folder
 from heed.commands.sweep import sweep, visit
 from heed.errors import EXIT_DONE, UserError
 
+SWEEPING = ("hydra/launcher=", "hydra/sweeper=", "hydra.launcher.", "hydra.sweeper.")
+
 
 def launch(
     config_name: str,
@@ -31,6 +33,9 @@ def launch(
 
     Returns:
         The exit code.
+
+    Raises:
+        UserError: If the config is wrong, or a launcher or sweeper is chosen for a single run.
     """
     overrides, user = arguments.overrides, arguments.config_dir
     if arguments.show is not None:
@@ -40,6 +45,9 @@ def launch(
         if not new_runs:
             return visit(config_name, overrides, job, check=check, config_dir=user)
         return sweep(config_name, overrides, job, queue=queue, check=check, config_dir=user)
+    for word in overrides:
+        if word.startswith(SWEEPING):
+            raise UserError(f"{word} is for sweeps, of one run or more", "add -m")
     frozen = compose(config_name, overrides, user)
     check(frozen)
     if frozen.get("sweep") and new_runs:

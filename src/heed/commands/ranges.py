@@ -85,6 +85,8 @@ RANGES: dict[str, Range] = {
     "trainer.max_steps": count(1, -1),
     "trainer.max_epochs": count(1, -1, None),
     "trainer.num_nodes": count(1),
+    "trainer.strategy.bucket_cap_mb": count(1),
+    "trainer.strategy.timeout_minutes": POSITIVE,
     "trainer.auto_batch": count(256, True, False),
     "trainer.accumulate_grad_batches": count(1),
     "trainer.gradient_clip_val": Range(0, above=True, also=(None,)),

@@ -22,6 +22,7 @@ TOKENIZER = "tokenizer"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 LOGS = "logs"
+LATEST = "latest"
 
 # The parts of every frozen config; `logger` and `callbacks` may be empty.
 MAPPINGS = (
@@ -34,14 +35,14 @@ def open_run(run: str | Path, *, trust: Iterable[str] = ()) -> tuple[RunRecord, 
     """The record and the frozen config of a run, which may be a stranger's.
 
     Args:
-        run: The run folder.
+        run: The run folder, or "latest": the run under `outputs` that was begun last.
         trust: Modules that its config may name beside Heed's own parts (`--trust`).
 
     Raises:
         UserError: If the folder is no run's, a file in it is missing or broken, or its config would
             run code that nobody has trusted.
     """
-    record = RunRecord.open(Path(run))
+    record = RunRecord.open(latest_run("outputs") if str(run) == LATEST else Path(run))
     place = record.run_dir / CONFIG
     trained_with = recall(record)
     if trained_with is None:
@@ -92,8 +93,8 @@ def latest_run(root: str | Path) -> Path:
     found = newest(root, begun)
     if found is None:
         raise UserError(
-            f"resume=latest needs a run under {root}, but there is none",
-            "give resume=RUN_FOLDER, or paths.output_dir=FOLDER if the runs are elsewhere",
+            f"the latest run was asked for, but there is none under {root}",
+            "give the run's folder, or paths.output_dir=FOLDER where a run is to go on",
         )
     return found
 

@@ -10,6 +10,7 @@ import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.compose import compose
+from heed.commands.hardware import check_hardware
 from heed.commands.in_world import in_world
 from heed.commands.launch import launch
 from heed.commands.newest_run import note_begun
@@ -18,6 +19,7 @@ from heed.commands.ranks import fit_to_world
 from heed.commands.resumable import resumable_checkpoint
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
+from heed.commands.run_folder import empty_folder_removed
 from heed.commands.run_paths import CHECKPOINTS, CONFIG, OVERRIDES, open_run
 from heed.commands.summary import print_config
 from heed.commands.trained import LEARNED, check_amended, unused_data
@@ -76,6 +78,8 @@ def start(
 ) -> float | None:
     """Begin a new run in its empty folder; returns its best validation score."""
     run_dir = Path(config["paths"]["run_dir"])
+    with empty_folder_removed(run_dir):
+        check_hardware(config["trainer"])
     with run_lock(run_dir):
         if world is not None:
             fit_to_world(config["trainer"], world)
@@ -141,6 +145,7 @@ def resume(folder: Path, arguments: Arguments, world: World | None = None) -> in
     check_amended(config, arguments.config_dir, unused=unused)
     check_resumable(config)
     check_nodes(config, world)
+    check_hardware(config["trainer"])
     with run_lock(folder):
         record = RunRecord.open(folder)  # the last holder of the lock may have written to it
         checkpoint = checkpoint_to_resume(record)

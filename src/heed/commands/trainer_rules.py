@@ -15,6 +15,7 @@ from heed.errors import UserError, nearest
 Config = dict[str, Any]
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp")  # by name; the others have settings, and are chosen by trainer=
 
 
@@ -45,6 +46,42 @@ def precision_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]
             f"trainer.precision must be one of {', '.join(PRECISIONS)}, but is {shown(precision)}",
             closest(str(precision), PRECISIONS),
         )
+
+
+def devices_are_some(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.accelerator` is a kind of device, and `trainer.devices` says how many, or which."""
+    trainer = frozen["trainer"]
+    if not trainer.get(TARGET, "").startswith(OURS):
+        return
+    accelerator, devices = trainer.get("accelerator"), trainer.get("devices")
+    if accelerator not in ACCELERATORS:
+        yield UserError(
+            f"trainer.accelerator must be one of {', '.join(ACCELERATORS)}, "
+            f"but is {shown(accelerator)}",
+            closest(str(accelerator), ACCELERATORS),
+        )
+    if not _says_which_devices(devices) or (accelerator == "cpu" and isinstance(devices, list)):
+        yield UserError(
+            "trainer.devices must be a whole number of at least 1, auto, or a list of GPUs such as "
+            f"[0,1], but is {shown(devices)}",
+            "try trainer.devices=2",
+        )
+    elif trainer.get("strategy") == "auto" and _several(devices):
+        yield UserError(
+            f"trainer.devices must be 1 without a strategy, but is {shown(devices)}",
+            "choose one: trainer=ddp, or trainer=fsdp2 for models that are too large for that",
+        )
+
+
+def _says_which_devices(devices: Any) -> bool:
+    if isinstance(devices, list):
+        numbers = all(type(number) is int and number >= 0 for number in devices)
+        return numbers and 0 < len(devices) == len({*map(str, devices)})
+    return devices in ("auto", -1) or (type(devices) is int and devices >= 1)
+
+
+def _several(devices: Any) -> bool:
+    return len(devices) > 1 if isinstance(devices, list) else devices != 1
 
 
 def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
@@ -90,4 +127,4 @@ def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
         )
 
 
-TRAINER_RULES = (training_ends, precision_is_one, strategy_is_one)
+TRAINER_RULES = (training_ends, precision_is_one, devices_are_some, strategy_is_one)
