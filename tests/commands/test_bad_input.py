@@ -143,8 +143,11 @@ def test_an_answer_that_is_not_in_its_passage(
         (["resume=none"], "a run folder holds a run.json, but none does not exist"),
         (["resume=latest"], "the latest run was asked for, but there is none under outputs"),
         (["trainer.devices=two"], "trainer.devices must be a whole number of at least 1, auto,"),
-        (["trainer=ddp", "trainer.devices=0"], "auto, or a list of GPUs such as [0,1], but is 0"),
-        (["trainer=fsdp2", "trainer.devices=[1,1]"], "such as [0,1], but is [1, 1]"),
+        (
+            ["trainer=ddp", "trainer.devices=0"],
+            "auto, or a list of GPUs such as [0,1], each once, but is 0",
+        ),
+        (["trainer=fsdp2", "trainer.devices=[1,1]"], "such as [0,1], each once, but is [1, 1]"),
         (["trainer.devices=2"], "trainer.devices must be 1 without a strategy, but is 2; choose"),
         (["trainer.accelerator=gpus"], "trainer.accelerator must be one of auto, cpu, gpu, cuda"),
         (["trainer=ddp", "trainer.strategy.bucket_cap_mb=0"], "must be a whole number of at least"),

@@ -303,7 +303,7 @@ def test_ranges_say_what_they_hold() -> None:
 def test_every_range_is_of_a_key_that_some_config_has(frozen: Frozen) -> None:
     configs = [
         frozen("task=sentiment", "optimizer=sgd", "scheduler=linear"),
-        frozen("task=qa", "optimizer=adafactor", "decoding=sample"),
+        frozen("task=qa", "optimizer=adafactor", "decoding=sample", "trainer=ddp"),
         frozen(),
     ]
     for key in RANGES:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +38,3 @@ def claim_run_folder(frozen: dict[str, Any]) -> Path | None:
     except OSError as error:
         raise UserError(f"paths.run_dir ({folder}) cannot be made: {error.strerror}") from error
     return folder
-
-
-@contextlib.contextmanager
-def empty_folder_removed(folder: Path) -> Iterator[None]:
-    """Leave no empty run folder behind where the block finds that there will be no run."""
-    try:
-        yield
-    except UserError:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise

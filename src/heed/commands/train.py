@@ -19,7 +19,6 @@ from heed.commands.ranks import fit_to_world
 from heed.commands.resumable import resumable_checkpoint
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
-from heed.commands.run_folder import empty_folder_removed
 from heed.commands.run_paths import CHECKPOINTS, CONFIG, OVERRIDES, open_run
 from heed.commands.summary import print_config
 from heed.commands.trained import LEARNED, check_amended, unused_data
@@ -65,6 +64,8 @@ def train(arguments: Arguments, world: World | None) -> int:
     def check(config: dict[str, Any]) -> None:
         validate(config, arguments.config_dir)
         check_nodes(config, world)
+        if not arguments.multirun:  # the runs of a sweep may be trained elsewhere
+            check_hardware(config["trainer"])
 
     return launch("train", arguments, begin, check, queue=queue)
 
@@ -78,8 +79,7 @@ def start(
 ) -> float | None:
     """Begin a new run in its empty folder; returns its best validation score."""
     run_dir = Path(config["paths"]["run_dir"])
-    with empty_folder_removed(run_dir):
-        check_hardware(config["trainer"])
+    check_hardware(config["trainer"])
     with run_lock(run_dir):
         if world is not None:
             fit_to_world(config["trainer"], world)

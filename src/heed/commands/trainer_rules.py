@@ -63,7 +63,7 @@ def devices_are_some(frozen: Config, folders: list[Path]) -> Iterator[UserError]
     if not _says_which_devices(devices) or (accelerator == "cpu" and isinstance(devices, list)):
         yield UserError(
             "trainer.devices must be a whole number of at least 1, auto, or a list of GPUs such as "
-            f"[0,1], but is {shown(devices)}",
+            f"[0,1], each once, but is {shown(devices)}",
             "try trainer.devices=2",
         )
     elif trainer.get("strategy") == "auto" and _several(devices):

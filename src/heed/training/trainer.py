@@ -21,7 +21,7 @@ from heed.training.strategies import cluster_environment
 def build_trainer(
     *,
     accelerator: str,
-    devices: int | str,
+    devices: int | str | list[int],
     strategy: str | Strategy,
     num_nodes: int,
     precision: str,
@@ -51,7 +51,7 @@ def build_trainer(
 
     Args:
         accelerator: "auto", "cpu", "gpu" or "mps".
-        devices: How many devices of this machine, or "auto".
+        devices: How many devices of this machine, "auto" for all, or the numbers of GPUs.
         strategy: "auto" for one process, "ddp" with Lightning's defaults, or one of
             `heed.training.strategies`.
         num_nodes: How many machines.
