@@ -285,5 +285,6 @@ def keep_study_file(folder: Path, settings: Settings, space: Space, fixed: list[
         space=space.describe(),
         words=fixed,
         command=["heed", *typed],
+        seeds=settings.seeds,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     ).save(folder)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from heed.commands.search_commands import next_commands
 from heed.commands.summary import shown_path
 from heed.sweeps.study import Study, best_trials, counts
 from heed.sweeps.study_file import StudyFile, words_of
@@ -181,7 +182,7 @@ def closing_lines(
     trials: Sequence[FrozenTrial], settings: Any, folder: Any, reason: str
 ) -> list[str]:
     """The summary of a study: counts, the best, and what to type next."""
-    words = StudyFile.read(folder).words
+    about = StudyFile.read(folder)
     states = [trial.state.name for trial in trials if counts(trial)]
     names = (("COMPLETE", "done"), ("PRUNED", "pruned"), ("FAIL", "failed"), ("RUNNING", "running"))
     told = ", ".join(f"{states.count(state)} {name}" for state, name in names if state in states)
@@ -194,18 +195,8 @@ def closing_lines(
             f"best  {goal} {value}  trial {trial.number}: {' '.join(words_of(trial.params))}"
         )
     study = shlex.quote(shown_path(folder))
-    lines += ["", "Next:"]
-    if best:
-        run = shlex.quote(shown_path(folder / str(best[0].user_attrs.get("run"))))
-        rerun = " ".join(shlex.quote(word) for word in [*words, *words_of(best[0].params)])
-        seeds = settings.seeds
-        if seeds is not None:
-            rerun = f"-m {rerun} seed={','.join(map(str, seeds))}"
-            run = f"{run}/seed={seeds[0]}"
-        lines.append(f"  heed train {rerun}")
-        lines.append(f"  heed evaluate run={run} split=test")
-    lines.append(f"  heed report study={study}")
-    return lines
+    following = [*next_commands(trials, about, folder), f"heed report study={study}"]
+    return [*lines, "", "Next:", *(f"  {line}" for line in following)]
 
 
 def _value(trial: FrozenTrial) -> str:

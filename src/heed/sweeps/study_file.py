@@ -29,6 +29,7 @@ class StudyFile:
         space: Each axis in words.
         words: The overrides that all trials share.
         command: What was typed, without passwords.
+        seeds: Of the runs of each trial; None for one run.
         started: When the study was begun, as ISO text.
     """
 
@@ -39,6 +40,7 @@ class StudyFile:
     space: dict[str, str]
     words: list[str]
     command: list[str]
+    seeds: list[int] | None
     started: str
 
     def save(self, folder: Path) -> None:
