@@ -8,35 +8,49 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
 
 from heed.sweeps.study import is_lost, open_study
 
-pytestmark = pytest.mark.learning
 LR = "optimizer.lr=tag(log, interval(1e-4,1e-2))"
 PATIENCE = 240.0
 
 
+class Command(NamedTuple):
+    """A command that runs, and the file that it prints to."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code and all that it has printed."""
+        return self.process.wait(PATIENCE), self.log.read_text("utf-8")
+
+
 @pytest.fixture
-def command(tiny: list[str], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def command(tiny: list[str], tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """`command(...)` starts a search in this test's folder."""
 
-    def start(*words: str) -> subprocess.Popen[str]:
+    def start(*words: str) -> Command:
         given = ["train", "-m", "sweep=optuna", "task=sentiment", *tiny, LR, "logger=null", *words]
-        return subprocess.Popen(
-            [sys.executable, "-m", "heed", *given],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        log = tmp_path / f"{len(started)}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "heed", *given], cwd=tmp_path, stdout=file, stderr=file
+            )
+        started.append(process)
+        return Command(process, log)
 
-    return start
+    started: list[subprocess.Popen[bytes]] = []
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
@@ -64,18 +78,18 @@ def wait_for(condition: Callable[[], bool]) -> None:
 LONG = ("trainer.max_steps=60", "trainer.val_check_interval=5", "trainer.max_epochs=-1")
 
 
+@pytest.mark.learning
 def test_a_killed_search_goes_on_and_runs_nothing_twice(command, folder: Path):
     first = command("sweep.n_trials=3", *LONG)
     wait_for(lambda: bool(list(folder.glob("trial-0001/checkpoints/last.ckpt"))))
-    children = psutil.Process(first.pid).children(recursive=True)
-    first.kill()
-    first.wait()
+    children = psutil.Process(first.process.pid).children(recursive=True)
+    first.process.kill()
+    first.process.wait()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive  # neither the server nor a trial stays
     before = record(folder / "trial-0000")
-    second = command("sweep.n_trials=3", *LONG)
-    out, _ = second.communicate(timeout=PATIENCE)
-    assert second.returncode == 0, out
+    code, out = command("sweep.n_trials=3", *LONG).end()
+    assert code == 0, out
     assert "trial 1 was lost with its process, and is run again" in out
     found = trials(folder)
     assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
@@ -88,10 +102,11 @@ def test_a_killed_search_goes_on_and_runs_nothing_twice(command, folder: Path):
     assert not (folder / "trial-0002").exists()
 
 
+@pytest.mark.learning
 def test_two_commands_share_a_study(command, folder: Path):
     both = [command("sweep.n_trials=6") for _ in range(2)]
-    said = [one.communicate(timeout=PATIENCE)[0] for one in both]
-    assert [one.returncode for one in both] == [0, 0], said
+    ends = [one.end() for one in both]
+    assert [code for code, _ in ends] == [0, 0], ends
     found = trials(folder)
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 6
     runners = {trial.user_attrs["runner"] for trial in found}
@@ -100,11 +115,11 @@ def test_two_commands_share_a_study(command, folder: Path):
     assert len(list(folder.glob("trial-*/run.json"))) == 6
 
 
+@pytest.mark.learning
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_trials_run_side_by_side_with_their_share_of_the_cores(command, folder: Path):
-    one = command("sweep.n_trials=4", "sweep.jobs=2", "trainer.max_steps=30", *LONG[1:])
-    out, _ = one.communicate(timeout=PATIENCE)
-    assert one.returncode == 0, out
+    code, out = command("sweep.n_trials=4", "sweep.jobs=2", "trainer.max_steps=30", *LONG[1:]).end()
+    assert code == 0, out
     found = trials(folder)
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 4
     spans = [(trial.datetime_start, trial.datetime_complete) for trial in found]
@@ -114,20 +129,21 @@ def test_trials_run_side_by_side_with_their_share_of_the_cores(command, folder: 
         assert threads == len(os.sched_getaffinity(0)) // 2
 
 
+@pytest.mark.faults
 def test_a_trial_that_hangs_is_ended_after_its_time(command, folder: Path):
-    one = command(
+    code, out = command(
         *("sweep.n_trials=1", f"sweep.trial_timeout={2 / 3600}", "trainer.max_steps=100000"),
         *("trainer.max_epochs=-1", "trainer.val_check_interval=100000"),
-    )
-    out, _ = one.communicate(timeout=PATIENCE)
-    assert one.returncode == 1, out
+    ).end()
+    assert code == 1, out
     assert "ran longer than sweep.trial_timeout" in out
     assert [trial.state.name for trial in trials(folder)] == ["FAIL"]
     assert record(folder / "trial-0000")["status"] in ("stopped", "failed")
 
 
+@pytest.mark.faults
 def test_a_second_ctrl_c_stops_at_once(command, folder: Path):
-    one = command("sweep.n_trials=1", "trainer.max_steps=100000", "trainer.max_epochs=-1")
+    one = command("sweep.n_trials=1", "trainer.max_steps=100000", "trainer.max_epochs=-1").process
     wait_for(lambda: (folder / "trial-0000" / "checkpoints" / "last.ckpt").exists())
     children = psutil.Process(one.pid).children(recursive=True)
     trial = next(child for child in children if child.children() == [])
@@ -141,10 +157,12 @@ def test_a_second_ctrl_c_stops_at_once(command, folder: Path):
     assert not alive
 
 
+@pytest.mark.learning
 def test_trials_of_several_processes_get_one_config(command, folder: Path):
-    one = command("sweep.n_trials=2", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-    out, _ = one.communicate(timeout=PATIENCE)
-    assert one.returncode == 0, out
+    code, out = command(
+        "sweep.n_trials=2", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"
+    ).end()
+    assert code == 0, out
     for trial in trials(folder):
         run = folder / f"trial-{trial.number:04d}"
         assert record(run)["status"] == "done"
