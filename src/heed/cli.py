@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "replay": ("replay", "make a faulty step of a run again: which module, which rows"),
     "verify-resume": ("verify_resume", "kill a short training, resume it, and compare every bit"),
     "runs": ("runs", "list and filter runs, find the best, prune old checkpoints"),
+    "compare": ("compare", "compare systems over seeds, with tests of significance and plots"),
     "check": ("check", "check a config and say what it would cost, before any data are read"),
     "report": ("report", "what came of a search (train -m sweep=optuna), as a page with figures"),
     "list": ("list", "show what can be chosen: tasks, models, data sets, experiments, ..."),

@@ -47,6 +47,21 @@ def f1(prediction: str, answers: list[str]) -> float:
     return _f1(prediction, _accepted(answers))
 
 
+def example_scores(
+    predictions: list[str], references: list[list[str]]
+) -> list[tuple[float, float]]:
+    """Exact match and F1 of each example, 0 to 1, whose means are the scores of `SquadScore`."""
+    if all(references):  # the script of SQuAD 1.1
+        return [
+            (_exact_match(prediction, answers), _f1(prediction, answers))
+            for prediction, answers in zip(predictions, references, strict=True)
+        ]
+    return [
+        (exact_match(prediction, answers), f1(prediction, answers))
+        for prediction, answers in zip(predictions, references, strict=True)
+    ]
+
+
 def _accepted(answers: list[str]) -> list[str]:
     return [answer for answer in answers if normalise(answer)] or [""]
 

@@ -12,8 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from heed.files import replacing
-
-FILE_NAME = "metrics.csv"
+from heed.tracking.metrics_file import FILE_NAME, read_metrics
 
 
 class CsvLogger(Logger):
@@ -115,9 +114,3 @@ class CsvLogger(Logger):
                 writer.writeheader()
             writer.writerows(rows)
         self._columns, self._written = columns, len(rows)
-
-
-def read_metrics(path: Path | str) -> list[dict[str, str]]:
-    """The rows of a metrics file as text, "" where a row has no value."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
