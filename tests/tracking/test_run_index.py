@@ -76,7 +76,8 @@ def test_what_is_known_is_not_read_again(
     fields = json.loads(record.read_text("utf-8"))
     fields["metrics"]["val/accuracy"] = 99.5  # as long as before
     before = record.stat()
-    record.with_name("new").write_text(json.dumps(fields, indent=2), "utf-8")
+    record.with_name("new").write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
+    assert record.with_name("new").stat().st_size == before.st_size
     os.utime(record.with_name("new"), ns=(before.st_atime_ns, before.st_mtime_ns))
     record.with_name("new").replace(record)
     assert seen(root, index)[2] == ("sentiment/a/1", 0, 99.5)
