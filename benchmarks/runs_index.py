@@ -12,11 +12,13 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from heed.commands.compose import compose
 from heed.tracking.config_file import save_config
@@ -60,8 +62,17 @@ def make_runs(root: Path, count: int) -> None:
         (folder / "config.yaml").write_text(config_text, "utf-8")
 
 
-def seconds(words: list[str], cache: Path) -> tuple[float, int]:
-    """Wall time of one `heed runs` in a process of its own, start included, and its lines."""
+class Took(NamedTuple):
+    """What one `heed runs` took, start of Python included."""
+
+    wall: float
+    processor: float
+    lines: int
+
+
+def time_of(words: list[str], cache: Path) -> Took:
+    """One `heed runs` in a process of its own."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "heed", "runs", *words],
@@ -69,10 +80,19 @@ def seconds(words: list[str], cache: Path) -> tuple[float, int]:
         capture_output=True,
         text=True,
     )
-    took = time.perf_counter() - start
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return took, len(done.stdout.splitlines())
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Took(wall, processor, len(done.stdout.splitlines()))
+
+
+def say(case: str, took: list[Took]) -> None:
+    """Print the times of one case."""
+    walls, processors = ([round(one[place], 2) for one in took] for place in (0, 1))
+    said = {"case": case, "seconds": walls, "processor_seconds": processors}
+    print(json.dumps({**said, "lines": took[0].lines}), flush=True)
 
 
 def main() -> None:
@@ -81,33 +101,22 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--repeat", type=int, default=3)
     asked = parser.parse_args()
+    chosen = ["task=sentiment", "optimizer.lr>1e-4", "sort=val/accuracy"]
     with tempfile.TemporaryDirectory() as place:
         root, cache = Path(place) / "outputs", Path(place) / "cache"
         make_runs(root, asked.runs)
-        every = [str(root), "format=csv"]
+        every = [str(root)]
+        say("cold: empty index", [time_of(every, cache)])
         cases = {
-            "cold: empty index": every,
             "warm": every,
-            "warm, filtered and sorted": [
-                str(root),
-                "format=csv",
-                "task=sentiment",
-                "optimizer.lr>1e-4",
-                "sort=val/accuracy",
-            ],
-            "warm, as a table": [str(root)],
+            "warm, filtered by a config value and sorted": [*every, *chosen],
+            "warm, as csv": [*every, "format=csv"],
         }
-        for name, words in cases.items():
-            times = [seconds(words, cache) for _ in range(1 if "cold" in name else asked.repeat)]
-            print(
-                json.dumps(
-                    {"case": name, "seconds": [round(t, 2) for t, _ in times], "lines": times[0][1]}
-                )
-            )
+        for case, words in cases.items():
+            say(case, [time_of(words, cache) for _ in range(asked.repeat)])
         changed = next((root / TASKS[0]).rglob("run.json"))
         changed.write_text(changed.read_text("utf-8").replace('"done"', '"failed"'), "utf-8")
-        took, _ = seconds(every, cache)
-        print(json.dumps({"case": "warm, one run changed", "seconds": [round(took, 2)]}))
+        say("warm, one run changed", [time_of(every, cache)])
 
 
 if __name__ == "__main__":

@@ -203,10 +203,12 @@ def test_time_and_cost_are_those_of_all_sittings(tmp_path: Path) -> None:
         ],
         throughput={"tokens": 700, "seconds": 3.0},
         metrics={"val/accuracy": 1, "test/loss": "nan"},
+        trial={"study": "lr", "number": 3},
     )
     found = read_digest(run)
     assert (found.seconds, found.training_seconds, found.tokens) == (9.5, 7.5, 700)
     assert found.started == "2026-01-01T00:00:00+00:00"
+    assert (found.study, found.trial) == ("lr", 3)
     assert found.metrics["test/loss"] != found.metrics["test/loss"]  # NaN
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,6 @@ from heed.commands.run_words import (
     truth,
     whole,
 )
-from heed.commands.summary import shown_path
 from heed.errors import EXIT_DONE, UserError
 from heed.tracking.digest import Digest, local_time, with_news
 from heed.tracking.run_filters import best_runs, check_keys, sort_runs, value_of
@@ -58,7 +58,8 @@ KEYS: dict[str, tuple[Any, Any]] = {
 }
 FACTS = (
     *("folder", "task", "name", "status", "seed", "monitor", "score", "steps", "epochs"),
-    *("seconds", "started", "ended", "tokens", "parameters", "best_checkpoint", "version", "fault"),
+    *("seconds", "started", "ended", "tokens", "parameters", "best_checkpoint", "study", "trial"),
+    *("version", "commit", "fault"),
 )
 
 
@@ -75,7 +76,8 @@ def main(argv: list[str]) -> int:
     everything, chosen = choose_runs(words)
     ordered = in_order(chosen, asked)[: asked["limit"]]
     if kind == FOLDER_ONLY:
-        content = "".join(f"{shown_path(one.path)}\n" for one in ordered)
+        here = os.getcwd() + os.sep
+        content = "".join(f"{one.folder.removeprefix(here)}\n" for one in ordered)
     elif kind in ("csv", "jsonl"):
         content = data_table(ordered, asked["columns"], nested=kind == "jsonl").render(kind)
     elif ordered:
@@ -132,7 +134,8 @@ def in_order(digests: Sequence[Digest], asked: dict[str, Any]) -> list[Digest]:
 
 def shown_table(digests: Sequence[Digest], columns: Sequence[str]) -> Table:
     """What people read. Task and name are left out where the folders say them."""
-    told = all({one.task, one.name} <= set(one.path.parts) for one in digests if not one.fault)
+    told = all(f"/{one.task}/{one.name}/" in one.folder for one in digests if not one.fault)
+    here = os.getcwd() + os.sep
     own = [] if told else ["task", "name"]
     table = Table(
         ["run folder", *own, "status", "score", *columns, "steps", "time", "begun"],
@@ -140,7 +143,7 @@ def shown_table(digests: Sequence[Digest], columns: Sequence[str]) -> Table:
     )
     for one in digests:
         score = "" if one.score is None else f"{one.monitor} {one.score:.2f}"
-        cells = [Cell(one.folder, shown_path(one.path))]
+        cells = [Cell(one.folder, one.folder.removeprefix(here))]
         cells += [Cell(value, str(value)) for value in (getattr(one, name) for name in own)]
         cells += [Cell(one.status, one.status), Cell(one.score, score)]
         cells += [_cell(value_of(one, column)) for column in columns]

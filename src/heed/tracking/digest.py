@@ -38,6 +38,7 @@ class Digest:
         metrics: Scores by name, such as "val/accuracy".
         monitor: The score that selects checkpoints; `mode` says "max" or "min".
         test_data: Fingerprint of the test split.
+        study: The search that the run is a trial of; `trial` is its number there.
         config_text: The frozen config by dotted key, as JSON; `config` reads it.
     """
 
@@ -60,6 +61,8 @@ class Digest:
     mode: str = "max"
     best_checkpoint: str = ""
     test_data: str = ""
+    study: str = ""
+    trial: int | None = None
     version: str = ""
     commit: str = ""
     config_text: str = "{}"
@@ -121,6 +124,7 @@ def _digest(folder: str, fields: Mapping[str, Any], config: dict[str, Any]) -> D
     sittings = [*fields["sessions"], fields]
     phases = [sitting.get("phases") or {} for sitting in sittings]
     throughput, data, code = fields["throughput"], fields["data"], fields.get("code") or {}
+    trial = fields.get("trial") or {}
     test = data.get("test") if isinstance(data.get("test"), dict) else {}
     figures = {str(name): _number(value) for name, value in fields["metrics"].items()}
     return Digest(
@@ -132,7 +136,7 @@ def _digest(folder: str, fields: Mapping[str, Any], config: dict[str, Any]) -> D
         started=str(sittings[0].get("started") or ""),
         ended=str(fields.get("ended") or ""),
         seconds=_total(phases) if any(phases) else None,
-        training_seconds=_total([{"training": one.get("training", 0.0)} for one in phases]),
+        training_seconds=_total([{"training": one.get("training", 0.0)} for one in phases]) or None,
         steps=_whole(fields.get("steps")),
         epochs=_whole(fields.get("epochs")),
         tokens=_whole(throughput.get("tokens")),
@@ -142,6 +146,8 @@ def _digest(folder: str, fields: Mapping[str, Any], config: dict[str, Any]) -> D
         mode=str(config.get("task.mode") or "max"),
         best_checkpoint=str(fields.get("best_checkpoint") or ""),
         test_data=str((test or {}).get("fingerprint") or ""),
+        study=str(trial.get("study") or ""),
+        trial=_whole(trial.get("number")),
         version=str((fields.get("versions") or {}).get("heed-nlp") or ""),
         commit=str((code.get("heed") or {}).get("commit") or ""),
         config_text=json.dumps(config, default=str),  # a date that somebody wrote by hand

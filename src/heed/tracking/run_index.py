@@ -21,7 +21,7 @@ from heed.tracking.digest import CONFIG_NAME, Digest, read_digest
 from heed.tracking.folder import walk_run_folders
 
 FILE_NAME = "runs.sqlite"
-VERSION = 1  # of the table and of `Digest`: a change of either makes every index anew
+VERSION = 2  # of the table and of `Digest`: a change of either makes every index anew
 WAIT_SECONDS = 5.0  # for another process that writes
 _BATCH = 1000  # runs of one transaction: an interrupted first listing keeps what it has read
 _TABLE = """

@@ -11,6 +11,9 @@ from typing import Any
 
 FORMATS = ("terminal", "markdown", "csv", "jsonl", "latex")
 SUFFIXES = {"md": "markdown", "csv": "csv", "jsonl": "jsonl", "tex": "latex", "txt": "terminal"}
+_GAP = "  "
+_FOLDED = 200  # rows; folding thousands takes many seconds
+_CODES = {"bold": "1", "dim": "2"}
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -96,6 +99,28 @@ class Table:
         return "".join([*lines, "  \\bottomrule\n\\end{tabular}\n"])
 
     def _terminal(self, width: int | None, colour: bool) -> str:
+        from rich.cells import cell_len
+
+        lines = [self.columns, *([cell.text for cell in row] for row in self.rows)]
+        sizes = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
+        needed = sum(sizes) + len(_GAP) * (len(sizes) - 1)
+        if width is not None and needed > width and len(self.rows) <= _FOLDED:
+            return self._folded(width, colour)
+        styles = [["dim"] * len(sizes), *([_style(cell) for cell in row] for row in self.rows)]
+        made = []
+        for texts, line_styles in zip(lines, styles, strict=True):
+            cells = []
+            for name, text, style, size in zip(
+                self.columns, texts, line_styles, sizes, strict=True
+            ):
+                space = " " * (size - cell_len(text))
+                shown = f"\x1b[{_CODES[style]}m{text}\x1b[0m" if colour and style else text
+                cells.append(space + shown if name in self.right else shown + space)
+            made.append(_GAP.join(cells).rstrip() + "\n")
+        return "".join(made)
+
+    def _folded(self, width: int, colour: bool) -> str:
+        """The table with cells of several lines, as wide as the terminal."""
         from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
@@ -103,17 +128,19 @@ class Table:
         table = RichTable(box=None, pad_edge=False, header_style="dim")
         for name in self.columns:
             right = name in self.right
-            table.add_column(
-                Text(name), justify="right" if right else "left", overflow="fold", no_wrap=right
-            )
+            table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*[Text(c.text, style="bold" if c.bold else "") for c in row])
+            table.add_row(*[Text(cell.text, style=_style(cell)) for cell in row])
         text = io.StringIO()
         console = Console(
-            file=text, width=width or 10_000, force_terminal=colour, highlight=False, emoji=False
+            file=text, width=width, force_terminal=colour, highlight=False, emoji=False
         )
         console.print(table)
         return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def _style(cell: Cell) -> str:
+    return "bold" if cell.bold else ""
 
 
 def _for_csv(value: Any) -> Any:
