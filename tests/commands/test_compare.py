@@ -151,12 +151,12 @@ def test_any_status_can_be_compared(compare: Callable[..., Any]) -> None:
 
 def test_bleu_and_chrf_have_sacrebleus_p_values(heed: Callable[..., Any], tmp_path: Path) -> None:
     draw = random.Random(0)
-    words = ["a", "small", "dog", "sees", "the", "house", "of", "Lena", "."]
-    references = [" ".join(draw.choices(words, k=draw.randint(5, 12))) for _ in range(60)]
+    vocabulary = ["a", "small", "dog", "sees", "the", "house", "of", "Lena", "."]
+    references = [" ".join(draw.choices(vocabulary, k=draw.randint(5, 12))) for _ in range(60)]
     systems = []
     for name, errors in (("base", 0.3), ("other", 0.31), ("better", 0.1)):
         changed = [
-            " ".join(draw.choice(words) if draw.random() < errors else w for w in text.split())
+            " ".join(draw.choice(vocabulary) if draw.random() < errors else w for w in text.split())
             for text in references
         ]
         systems.append((name, changed))
@@ -174,12 +174,13 @@ def test_bleu_and_chrf_have_sacrebleus_p_values(heed: Callable[..., Any], tmp_pa
         )
     names = [name for name, _ in systems]
     for test, short in (("bootstrap", "bs"), ("randomization", "ar")):
-        said = heed("compare", *names, f"test={test}", "format=jsonl", where=tmp_path)
+        words = (*names, f"test={test}", "test_samples=700", "format=jsonl")
+        said = heed("compare", *words, where=tmp_path)
         assert "not tested" not in said.err
         rows = [json.loads(line) for line in said.out.splitlines()]
         assert [row["name"] for row in rows] == names
         metrics = {"bleu": BLEU(force=True), "chrf": CHRF()}
-        _, theirs = PairedTest(systems, metrics, [references], short)()
+        _, theirs = PairedTest(systems, metrics, [references], short, n_samples=700)()
         for metric, column in (("bleu", "BLEU"), ("chrf", "chrF2")):
             wanted = [one.p_value for one in theirs[column]]
             assert [row[f"test/{metric}.p"] for row in rows] == wanted

@@ -44,7 +44,7 @@ def same(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(config=st.dictionaries(KEYS, CONFIGS, min_size=1, max_size=4))
 def test_whatever_is_saved_reads_as_with_pyyaml(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
