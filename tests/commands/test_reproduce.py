@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_a_metric_that_is_a_little_off(heed, copies):
     assert heed("reproduce", *words, "tolerance=0.01").code == 0
     answer = heed("reproduce", *words)
     assert answer.code == 1
-    assert "NOT reproduced: test/loss differs." in answer.out
+    assert "NOT reproduced: a difference in test/loss." in answer.out
     edited(new, metrics={k: v for k, v in fields["metrics"].items() if k != "test/loss"})
     answer = heed("reproduce", *words, "tolerance=0.01")
     assert answer.code == 1
@@ -135,7 +136,7 @@ def test_weights_and_predictions_count_though_the_scores_agree(heed, copies):
     torch.save(checkpoint, path)
     answer = heed("reproduce", f"run={old}", f"against={new}")
     assert answer.code == 1
-    assert "NOT reproduced: weights differs." in answer.out
+    assert "NOT reproduced: a difference in weights." in answer.out
     assert f"first {name}: 1 of" in answer.out
     predictions = new / "predictions/test.jsonl"
     lines = predictions.read_text().splitlines()
@@ -363,3 +364,38 @@ def test_the_recorded_code_is_run_with_its_changes(tiny, tmp_path):
         ["git", "worktree", "list"], cwd=project, capture_output=True, text=True, check=True
     )
     assert len(trees.stdout.splitlines()) == 1
+
+
+@pytest.mark.faults
+def test_a_repetition_that_was_stopped_is_gone_on_with_and_compared(tiny, tmp_path):
+    import heed
+
+    words = [
+        *(word for word in tiny if not word.startswith("trainer.max_steps")),
+        *("trainer.max_steps=400", "trainer.max_epochs=-1", "trainer.val_check_interval=100"),
+        "callbacks.last.every_n_train_steps=20",
+    ]
+    assert typed(tmp_path, "train", "task=sentiment", *words).returncode == 0
+    (run,) = (tmp_path / "outputs/sentiment/default").iterdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "heed", "reproduce", f"run={run}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(heed.__file__).parents[1])},
+    )
+    while process.poll() is None and len(list(tmp_path.rglob("last.ckpt"))) < 2:
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == 143, said
+    (again,) = (p for p in run.parent.iterdir() if p != run)
+    assert f"against={again.relative_to(tmp_path)}" in said
+    early = typed(tmp_path, "reproduce", f"run={run}", f"against={again}")
+    assert early.returncode == 2
+    assert "must have come to its end, but is 'stopped'" in early.stderr
+    assert typed(tmp_path, "train", f"resume={again}").returncode == 0
+    done = typed(tmp_path, "reproduce", f"run={run}", f"against={again}")
+    assert done.returncode == 0, done.stdout
+    assert "Reproduced, bit for bit." in done.stdout

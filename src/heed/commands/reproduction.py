@@ -110,6 +110,10 @@ def opening(record: RunRecord, new: RunRecord, changes: list[str]) -> str:
             f"It was trained in {count} sittings, and is repeated in one, by the config of the "
             "last; an exact resume makes no difference."
         )
+        later = [*fields["sessions"][1:], fields]
+        words = [str(word) for one in later for word in one.get("overrides") or []]
+        if words:
+            lines.append(f"What was changed then may make one: {', '.join(words)}")
     lines += [f"changed: {word}" for word in changes]
     differing: list[str] = []
     for name in ("code", "versions", "platform", "hardware"):
@@ -181,7 +185,7 @@ def _conclusion(found: Reproduction, other: SavedRun, ingredients: Ingredients) 
         yield "NOT reproduced: the folders hold nothing that could be compared."
     else:
         wrong = [a.name for a in (*found.metrics, *found.evidence) if a.verdict == "differs"]
-        yield f"NOT reproduced: {', '.join(wrong)} differ{'s' if len(wrong) == 1 else ''}."
+        yield f"NOT reproduced: a difference in {', '.join(wrong)}."
     yield from _hints(other, ingredients)
 
 
