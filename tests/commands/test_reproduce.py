@@ -109,6 +109,18 @@ def test_a_change_makes_it_another_and_is_named(heed, repeated, tmp_path):
     assert tight.code == 1
 
 
+def test_another_trainer_is_another_place_and_no_other_training(
+    heed, run_folder, tmp_path, monkeypatch
+):
+    words = [f"run={run_folder('sentiment')}", f"paths.output_dir={tmp_path}", "trainer=auto"]
+    answer = heed("reproduce", *words, "trainer.accelerator=cpu")
+    assert answer.code == 0, answer.out + answer.err
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    gone = heed("reproduce", *words, "trainer.accelerator=mps")
+    assert gone.code == 2
+    assert "trainer.accelerator=mps needs an Apple computer's GPU" in gone.err
+
+
 def test_a_metric_that_is_a_little_off(heed, copies):
     old, new = copies
     fields = json.loads((new / "run.json").read_text())

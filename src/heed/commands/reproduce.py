@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from heed.commands.arguments import Arguments, parse_arguments
+from heed.commands.hardware import check_hardware
 from heed.commands.in_world import in_world
 from heed.commands.own_runs import recall
 from heed.commands.quiet import quiet_libraries
 from heed.commands.ranks import fit_to_world
 from heed.commands.reproduction import Reproduction, differing_ingredients, opening, report
+from heed.commands.resume import PLACES
 from heed.commands.run_folder import claim_run_folder
 from heed.commands.run_paths import CONFIG
 from heed.commands.summary import print_config, shown_path
@@ -68,12 +70,14 @@ def reproduce(arguments: Arguments, world: World | None) -> int:
         return judge(record, Path(str(asked["against"])).expanduser(), tolerance)
     if not isinstance(asked["code"], bool):
         raise UserError(f"code must be true or false, but is {asked['code']!r}")
+    keep_training(config, record, changes)
     unused = ("tokenizer.", *unused_data(record, config, changes))
     check_amended(config, arguments.config_dir, unused=unused)
     new_place(config, record, changes)
     if world is not None:
         fit_to_world(config["trainer"], world)
     check_nodes(config, world)
+    check_hardware(config["trainer"])
     check_data(config, record)
     if asked["code"]:
         if world is not None:
@@ -133,6 +137,16 @@ def check_data(config: dict[str, Any], record: RunRecord) -> None:
 
     data = record.fields["data"]
     build_corpus(config, data.get("labels"), recorded=data)
+
+
+def keep_training(config: dict[str, Any], record: RunRecord, changes: list[str]) -> None:
+    """Let `trainer=NAME` choose devices and strategy only: how long and how is the run's own."""
+    typed = {word.partition("=")[0] for word in changes}
+    if "trainer" in typed:
+        recorded = load_config(record.run_dir / CONFIG)["trainer"]
+        for key, value in recorded.items():
+            if key not in PLACES and f"trainer.{key}" not in typed:
+                config["trainer"][key] = value
 
 
 def new_place(config: dict[str, Any], record: RunRecord, changes: list[str]) -> None:
