@@ -45,8 +45,8 @@ def test_a_list_for_people(runs: Callable[..., Any]) -> None:
     said = runs("status!=broken")
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[0].split() == ["run", "folder", "status", "score", "steps", "time", "begun"]
-    folders = [line.split()[0] for line in lines[1:]]
+    assert lines[0].split() == ["status", "score", "steps", "time", "begun", "run", "folder"]
+    folders = [line.split()[-1] for line in lines[1:]]
     assert folders == [f"outputs/sentiment/default/run-{n}" for n in (3, 2, 1, 0)]
     assert "failed  val/accuracy 53.00     10  0:02:23  2026-01-0" in lines[1]
     assert said.err.count("\n") == 1
@@ -73,8 +73,8 @@ def test_lists_for_programs(runs: Callable[..., Any], where: Path) -> None:
     assert lines[0]["metrics"] == {"val/accuracy": 52.0, "val/loss": 2.0}
     assert lines[0]["folder"] == os.path.realpath(where / "outputs/sentiment/default/run-2")
     table = runs("format=markdown", "seed=2", "columns=model").out.splitlines()
-    assert table[0] == "| run folder | status | score | model | steps | time | begun |"
-    assert table[1] == "|---|---|---|---:|---:|---:|---|"
+    assert table[0] == "| status | score | model | steps | time | begun | run folder |"
+    assert table[1] == "|---|---|---:|---:|---:|---|---|"
 
     said = runs("output=found/list.csv", "seed=2")
     assert said.out == "written to found/list.csv\n"
@@ -84,6 +84,13 @@ def test_lists_for_programs(runs: Callable[..., Any], where: Path) -> None:
         2,
         "error: output=found/list.csv exists; give another name, or overwrite=true\n",
     )
+
+
+def test_a_folder_whose_name_is_no_text_is_listed(runs: Callable[..., Any], where: Path) -> None:
+    make_run(Path(os.fsdecode(os.fsencode(where) + b"/odd/a\xff\x1b")))
+    assert "a\\udcff\\x1b" in runs("odd").out
+    for kind in ("csv", "jsonl", "folder", "markdown"):
+        assert "\\udcff" in runs("odd", f"format={kind}").out
 
 
 def test_nothing_found_is_said(runs: Callable[..., Any], where: Path) -> None:

@@ -62,6 +62,12 @@ def test_a_terminal_folds_and_prints_bold_where_it_can() -> None:
     assert max(map(len, TABLE.render("terminal", width=24).splitlines())) <= 24
 
 
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    table = Table(["name"], [[Cell(1, "a\x1b[31m\nb\udcff")], [Cell(2, "größer 犬")]])
+    assert table.render("terminal").splitlines()[1:] == ["a\\x1b[31m\\nb\\udcff", "größer 犬"]
+    assert "| a\\x1b[31m\\nb\\udcff |" in table.render("markdown")
+
+
 def test_html_is_escaped() -> None:
     found = html_table(TABLE)
     assert "<td>a|b &amp; &lt;c&gt;</td>" in found

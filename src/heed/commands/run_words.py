@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.commands.arguments import parse_arguments
-from heed.errors import UserError, nearest, raise_together
+from heed.errors import UserError, nearest, printable, raise_together
 from heed.files import replacing, writing_error
 from heed.tracking.run_filters import Filter, make_filter, split_word
 from heed.tracking.table import FORMATS, SUFFIXES, Table
@@ -146,11 +147,12 @@ def table_format(asked: Mapping[str, Any]) -> str:
     return SUFFIXES[suffix]
 
 
-def render(table: Table, kind: str, *, to_file: bool = False) -> str:
-    """A table for where it goes: the width and the bold type of a terminal, where there is one."""
+def render(table: Table, kind: str, *, to_file: bool = False, fold: bool = True) -> str:
+    """A table for where it goes: the bold type of a terminal and, if wished for, its width."""
     if to_file or not sys.stdout.isatty():
         return table.render(kind)
-    return table.render(kind, width=shutil.get_terminal_size().columns, colour=True)
+    width = shutil.get_terminal_size().columns if fold else None
+    return table.render(kind, width=width, colour="NO_COLOR" not in os.environ)
 
 
 def put(content: str, output: str | None, *, overwrite: bool) -> None:
@@ -159,6 +161,7 @@ def put(content: str, output: str | None, *, overwrite: bool) -> None:
     Raises:
         UserError: If the file exists and may not be replaced, or cannot be written.
     """
+    content = printable(content)  # a folder's name may be no text
     if output is None:
         print(content, end="")
         return

@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         content = data_table(ordered, asked["columns"], nested=kind == "jsonl").render(kind)
     elif ordered:
         table = shown_table(ordered, asked["columns"])
-        content = render(table, kind, to_file=asked["output"] is not None)
+        content = render(table, kind, to_file=asked["output"] is not None, fold=False)
     else:
         content = ""
     put(content, asked["output"], overwrite=asked["overwrite"])
@@ -133,24 +133,27 @@ def in_order(digests: Sequence[Digest], asked: dict[str, Any]) -> list[Digest]:
 
 
 def shown_table(digests: Sequence[Digest], columns: Sequence[str]) -> Table:
-    """What people read. Task and name are left out where the folders say them."""
+    """What people read. Task and name are left out where the folders say them.
+
+    The folder comes last, so that it is whole and can be copied where a terminal is too narrow.
+    """
     told = all(f"/{one.task}/{one.name}/" in one.folder for one in digests if not one.fault)
     here = os.getcwd() + os.sep
     own = [] if told else ["task", "name"]
     table = Table(
-        ["run folder", *own, "status", "score", *columns, "steps", "time", "begun"],
+        [*own, "status", "score", *columns, "steps", "time", "begun", "run folder"],
         right={"steps", "time", *columns},
     )
     for one in digests:
         score = "" if one.score is None else f"{one.monitor} {one.score:.2f}"
-        cells = [Cell(one.folder, one.folder.removeprefix(here))]
-        cells += [Cell(value, str(value)) for value in (getattr(one, name) for name in own)]
+        cells = [Cell(value, str(value)) for value in (getattr(one, name) for name in own)]
         cells += [Cell(one.status, one.status), Cell(one.score, score)]
         cells += [_cell(value_of(one, column)) for column in columns]
         cells += [
             Cell(one.steps, "" if one.steps is None else f"{one.steps:,}"),
             Cell(one.seconds, duration(one.seconds)),
             Cell(one.started, local_time(one.started)),
+            Cell(one.folder, one.folder.removeprefix(here)),
         ]
         table.rows.append(cells)
     return table

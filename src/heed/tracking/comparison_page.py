@@ -64,7 +64,7 @@ def html_table(table: Table) -> str:
     for row in table.rows:
         cells = []
         for kind, cell in zip(kinds, row, strict=True):
-            text = escape(cell.text)
+            text = escape(cell.line)
             cells.append(f"<td{kind}>{f'<strong>{text}</strong>' if cell.bold else text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return "\n".join([*lines, "</table>"])

@@ -110,15 +110,25 @@ def statistics_of(
     if metric in ("bleu", "chrf"):
         return _corpus_statistics(metric, predictions, references, settings)
     if metric in ROUGE:
-        from heed.metrics.rouge import Rouge
-
-        rouge = Rouge(use_stemmer=bool(settings.get("task.use_stemmer", True)))
-        scores = map(rouge.example_scores, predictions, references)
-        return _mean_of([max(one[metric] for one in example) for example in scores])
+        scores = _rouge_scores(outputs, bool(settings.get("task.use_stemmer", True)))
+        return _mean_of([one[metric] for one in scores])
     labels = [texts[0] for texts in references]
     if metric == "accuracy":
         return _mean_of([float(p == label) for p, label in zip(predictions, labels, strict=True)])
     return _macro_f1(predictions, labels)
+
+
+@functools.lru_cache(maxsize=64)
+def _rouge_scores(outputs: Outputs, use_stemmer: bool) -> list[dict[str, float]]:
+    """All types of each example, each with the best of its references: finding them takes long."""
+    from heed.metrics.rouge import Rouge
+
+    rouge = Rouge(use_stemmer=use_stemmer)
+    found = []
+    for prediction, references in zip(outputs.predictions, outputs.references, strict=True):
+        scores = rouge.example_scores(prediction, list(references))
+        found.append({name: max(one[name] for one in scores) for name in ROUGE})
+    return found
 
 
 def _mean_of(values: Sequence[float]) -> ExampleStatistics:

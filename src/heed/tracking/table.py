@@ -29,6 +29,13 @@ class Cell:
     text: str = ""
     bold: bool = False
 
+    @property
+    def line(self) -> str:
+        """The text on one line, what a terminal would obey or not show written out."""
+        if self.text.isprintable():
+            return self.text
+        return self.text.encode("unicode_escape").decode("ascii")
+
 
 @dataclass
 class Table:
@@ -70,7 +77,7 @@ class Table:
         rule = ["---:" if name in self.right else "---" for name in self.columns]
         lines = [line(self.columns), "|" + "|".join(rule) + "|\n"]
         for row in self.rows:
-            lines.append(line([f"**{c.text}**" if c.bold and c.text else c.text for c in row]))
+            lines.append(line([f"**{c.line}**" if c.bold and c.line else c.line for c in row]))
         return "".join(lines)
 
     def _csv(self) -> str:
@@ -93,7 +100,7 @@ class Table:
         lines = [f"\\begin{{tabular}}{{{kinds}}}\n  \\toprule\n"]
         lines += [line([_for_latex(name) for name in self.columns]), "  \\midrule\n"]
         for row in self.rows:
-            texts = [_for_latex(cell.text) for cell in row]
+            texts = [_for_latex(cell.line) for cell in row]
             bold = [f"\\textbf{{{t}}}" if c.bold else t for t, c in zip(texts, row, strict=True)]
             lines.append(line(bold))
         return "".join([*lines, "  \\bottomrule\n\\end{tabular}\n"])
@@ -101,7 +108,7 @@ class Table:
     def _terminal(self, width: int | None, colour: bool) -> str:
         from rich.cells import cell_len
 
-        lines = [self.columns, *([cell.text for cell in row] for row in self.rows)]
+        lines = [self.columns, *([cell.line for cell in row] for row in self.rows)]
         sizes = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
         needed = sum(sizes) + len(_GAP) * (len(sizes) - 1)
         if width is not None and needed > width and len(self.rows) <= _FOLDED:
@@ -130,7 +137,7 @@ class Table:
             right = name in self.right
             table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*[Text(cell.text, style=_style(cell)) for cell in row])
+            table.add_row(*[Text(cell.line, style=_style(cell)) for cell in row])
         text = io.StringIO()
         console = Console(
             file=text, width=width, force_terminal=colour, highlight=False, emoji=False
