@@ -140,7 +140,8 @@ def test_keys_that_are_named_exist() -> None:
     known = set(keys(read_yaml(config_dir() / "train.yaml"), ""))
     for group in GROUPS:
         for path in (config_dir() / group).glob("*.yaml"):
-            known |= set(keys(read_yaml(path), group))
+            content = read_yaml(path)
+            known |= set(keys(content, group)) | set(keys(content.get(group), group))
     named = set()
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):

@@ -9,7 +9,7 @@ import pytest
 
 from heed.errors import UserError
 from heed.sweeps import storage
-from heed.sweeps.storage import is_secret, is_server, open_storage, shown
+from heed.sweeps.storage import is_secret, open_storage, shown
 
 
 def trials(place: Path, written: str | None = None) -> int:
@@ -81,6 +81,3 @@ def test_passwords_are_not_shown():
     assert shown("sqlite:///x.db") == "sqlite:///x.db"
     assert is_secret("postgresql://me:x@host/db")
     assert not is_secret("postgresql://me@host/db")
-    assert is_server("postgresql://me@host/db")
-    assert not is_server("sqlite:///x.db")
-    assert not is_server(None)

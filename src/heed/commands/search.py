@@ -12,10 +12,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from heed.commands.compose import Check, Config, freeze, in_house_words, leaves
+from heed.commands.compose import Check, Config, Job, freeze, in_house_words, leaves
 from heed.commands.search_space import SearchWords, read_words
 from heed.commands.summary import shown_path
-from heed.errors import UserError, UserErrors, raise_together
+from heed.errors import EXIT_DONE, UserError, UserErrors, raise_together
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Params, Space
 from heed.sweeps.study_file import ASKING_LOCK, NAME, StudyFile, is_study_folder
@@ -34,11 +34,15 @@ class Search:
     Args:
         check: Raises `UserError` for a config that is wrong.
         config_dir: The user's own folder of configs.
+        look: Called with the config and the words of one trial instead of searching.
     """
 
-    def __init__(self, check: Check, config_dir: Path | None = None) -> None:
+    def __init__(
+        self, check: Check, config_dir: Path | None = None, look: Job | None = None
+    ) -> None:
         self.check = check
         self.config_dir = config_dir
+        self.look = look
 
     def __call__(self, config: Any) -> None:
         raise AssertionError("a search is run by its sweeper")
@@ -61,12 +65,13 @@ class Search:
         space = read.space(node.get("when") or {})
         read.fixed += checkpoint_words(settings, base["task"])
         check_jobs(settings, base)
+        configs = TrialConfigs(sweeper, read.fixed, space, settings, self.check, self.config_dir)
+        if self.look is not None:
+            self.look(configs.check_corners(), configs.words(space.corners()[0], None))
+            return EXIT_DONE
         trials = trials_with(threads_of(settings))
         trials.prepare()
         try:
-            configs = TrialConfigs(
-                sweeper, read.fixed, space, settings, self.check, self.config_dir
-            )
             first = configs.check_corners()
             folder = study_folder(first, settings)
             study = Study(folder, settings, space, fixed_values(first, space))

@@ -25,6 +25,8 @@ from heed.errors import EXIT_DONE, EXIT_FAILED, RunFailed, UserError, UserErrors
 from heed.tracking.config_file import load_config
 from heed.tracking.record import RunRecord
 
+SEARCH = ".OptunaSweeper"  # Hydra's entry to `heed.commands.search`
+
 
 @dataclass
 class Point:
@@ -65,7 +67,7 @@ def sweep(
         hydra_session(config_dir) as hydra,
         in_house_words(config_name, overrides, config_dir, True),
     ):
-        if _sweeper(hydra, config_name, overrides).endswith(".OptunaSweeper"):
+        if _sweeper(hydra, config_name, overrides).endswith(SEARCH):
             from heed.commands.search import Search
 
             search = Search(check, config_dir)
@@ -125,7 +127,7 @@ def visit(
     check: Check,
     config_dir: Path | None = None,
 ) -> int:
-    """Call a job with each config of a grid, without a sweeper or anything written.
+    """Call a job with each config of a grid, or one of a search, without anything written.
 
     Raises:
         UserError: If a config is wrong, or the values are not a grid.
@@ -135,6 +137,12 @@ def visit(
         hydra_session(config_dir) as hydra,
         in_house_words(config_name, overrides, config_dir, True),
     ):
+        if _sweeper(hydra, config_name, overrides).endswith(SEARCH):
+            from heed.commands.search import Search
+
+            return int(
+                hydra.multirun(config_name, Search(check, config_dir, job), overrides, False)
+            )
         grid = grid_points(hydra, config_name, overrides)
         _check_points(hydra, config_name, grid, check)
     if not grid:

@@ -223,7 +223,7 @@ class Space:
 
 
 def read_conditions(written: Mapping[str, Any], axes: Sequence[Axis]) -> list[Axis]:
-    """Give axes the conditions of `sweep.when`, such as `{model.window: model.attention=windowed}`.
+    """Give axes the conditions of `sweep.when`, such as `{scheduler.final: scheduler=cosine}`.
 
     Raises:
         UserError: If a condition is of another form, or names an axis that there is not.
@@ -240,7 +240,7 @@ def read_conditions(written: Mapping[str, Any], axes: Sequence[Axis]) -> list[Ax
             faults.append(
                 UserError(
                     f"sweep.when.{key} must be KEY=VALUE or KEY=VALUE,VALUE, but is {text!r}",
-                    f'try sweep.when={{{key}: "model.attention=windowed"}}',
+                    f'try sweep.when={{{key}: "scheduler=cosine"}}',
                 )
             )
         names = tuple(value.strip() for value in values.split(","))

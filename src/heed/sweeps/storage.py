@@ -55,9 +55,14 @@ def open_storage(written: str | None, folder: Path) -> BaseStorage:
         return _database(written, scheme)
 
 
-def is_server(written: str | None) -> bool:
-    """Whether a storage is a database server, so that machines may share it without a folder."""
-    return written is not None and "://" in written and not written.startswith(("sqlite", "file"))
+def close_storage(storage: Any) -> None:
+    """Close the connections to a database."""
+    backend = getattr(storage, "_backend", storage)  # Optuna keeps a cache before a database
+    engine = getattr(backend, "engine", None)
+    if engine is not None:
+        with contextlib.suppress(Exception):  # the server may have gone
+            backend.remove_session()
+        engine.dispose()
 
 
 def shown(written: str | None) -> str:
@@ -193,8 +198,8 @@ def _reason(error: BaseException) -> str | None:
     if "database is locked" in text:
         return f"has been locked by another program for {LOCKED_SECONDS:.0f} seconds"
     if isinstance(error, StorageInternalError) or {"sqlalchemy", "psycopg"} & modules:
-        lines = [line for line in str(chain[-1]).splitlines() if line.strip()]
-        return f"cannot be used: {shown(lines[0] if lines else type(error).__name__)}"
+        words = [line for one in reversed(chain) for line in str(one).splitlines() if len(line) > 9]
+        return f"cannot be used: {shown(words[0] if words else type(error).__name__)}"
     if isinstance(error, OSError):
         return f"cannot be used: {error.strerror or told}"
     if isinstance(error, JSONDecodeError) or "Invalid log format" in told:

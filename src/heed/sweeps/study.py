@@ -19,7 +19,7 @@ from heed.sweeps.named import make_pruner, make_sampler
 from heed.sweeps.objective import Objective
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Params, Space
-from heed.sweeps.storage import open_storage, storage_errors
+from heed.sweeps.storage import close_storage, open_storage, storage_errors
 from heed.sweeps.study_file import ASKING_LOCK
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ class Study:
         space: What is varied.
         fixed: The config that all trials share, as {key: value}, but for what may change between
             two sittings.
-        create: Whether the study may be new.
 
     Raises:
         UserError: If the storage cannot be used, or the study in it is another.
@@ -57,16 +56,11 @@ class Study:
         settings: Settings,
         space: Space,
         fixed: dict[str, Any],
-        *,
-        create: bool = True,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.space = space
-        self._study = open_study(folder, settings.storage, settings.study_name)
-        if self._study is None:
-            assert create
-            self._study = _create(folder, settings)
+        self._study = _open_or_create(folder, settings)
         self._study.pruner = make_pruner(
             None if settings.several else settings.pruner, settings.pruner_options
         )
@@ -87,6 +81,7 @@ class Study:
 
     def close(self) -> None:
         """Let others take over the trials that this process has not told of."""
+        close_storage(self._study._storage)
         self._alive.release()
         with contextlib.suppress(OSError):
             Path(self._alive.lock_file).unlink(missing_ok=True)
@@ -321,13 +316,17 @@ def open_study(folder: Path, storage: str | None, name: str) -> Any:
             return None
 
 
-def _create(folder: Path, settings: Settings) -> Any:
+def _open_or_create(folder: Path, settings: Settings) -> Any:
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    opened = open_storage(settings.storage, folder)
     with storage_errors(settings.storage, UserError):
+        with contextlib.suppress(KeyError):
+            return optuna.load_study(study_name=settings.study_name, storage=opened)
         return optuna.create_study(
             study_name=settings.study_name,
-            storage=open_storage(settings.storage, folder),
+            storage=opened,
             directions=[objective.direction for objective in settings.objectives],
             load_if_exists=True,  # another process may have been faster
         )
