@@ -241,6 +241,7 @@ def test_a_search_that_is_interrupted_goes_on_where_it_was(search, monkeypatch):
         (("optimizer.lr=range(3,3)",), "the range of optimizer.lr must not be empty"),
         (("optimizer.lrr=1,2",), "did you mean 'optimizer.lr'?"),
         (("sweep.params={optimizer.rl: 'interval(0,1)'}",), "did you mean 'optimizer.lr'?"),
+        (("sweep.params={optimizer.lr: 0.1}",), "sweep.params.optimizer.lr must have several"),
         (("model=tiny,smal",), "model has no option 'smal'"),
         (("model.dropout=interval(0,1.5)",), "model.dropout must be at least 0 and less than 1"),
         ((LR, "sweep.smapler=gp"), "did you mean 'sweep.sampler'?"),
@@ -254,6 +255,21 @@ def test_mistakes_are_told_before_anything_is_run(search, place: Path, words, sa
     assert answer.code == 2
     assert said in answer.err
     assert not (place / "outputs" / "sentiment" / "mistaken").exists()
+
+
+def test_a_file_of_ones_own_holds_the_search_and_nothing_else(
+    heed: Heed, user_configs: Callable[..., Path], tiny: list[str]
+):
+    params = "sweep: {params: {model.dropout: 'interval(0,0.3)'}}"
+    text = f"# @package _global_\ndefaults: [optuna, _self_]\n{params}"
+    folder = user_configs({"sweep/mine": text, "sweep/more": text + "\nseed: 7"})
+    words = ("-m", "--config-dir", str(folder), "task=sentiment", *tiny)
+    good = heed("check", *words, "sweep=mine")
+    assert good.code == 0, good.err
+    assert "model.dropout=0.0" in good.out
+    wrong = heed("check", *words, "sweep=more")
+    assert wrong.code == 2
+    assert "sweep=more must hold settings of the search only, but sets seed" in wrong.err
 
 
 def test_without_m_it_says_so(heed: Heed):

@@ -61,6 +61,7 @@ class Search:
         node = base["sweep"]
         loader = sweeper.hydra_context.config_loader
         read = read_words(words, node.get("params") or {}, loader)
+        check_sweep_file(base, freeze(sweeper.compose(read.fixed)))
         settings = read_settings(base, read)
         space = read.space(node.get("when") or {})
         read.fixed += checkpoint_words(settings, base["task"])
@@ -184,6 +185,31 @@ def words_without_values(words: list[str]) -> list[str]:
 
     parsed = OverridesParser.create().parse_overrides(words)
     return [str(word.input_line) for word in parsed if not word.is_sweep_override()]
+
+
+def check_sweep_file(base: Config, plain: Config) -> None:
+    """Refuse a file of `sweep=` that sets what the trials would not get.
+
+    Args:
+        base: The config with the search's own words.
+        plain: The same without them.
+
+    Raises:
+        UserError: If they differ in more than the search.
+    """
+    ours = ("sweep", "choices", "links")
+    values, others = dict(leaves(base)), dict(leaves(plain))
+    differing = [
+        key
+        for key in {**values, **others}
+        if key.split(".")[0] not in ours and values.get(key) != others.get(key)
+    ]
+    if differing:
+        name = base["choices"].get("sweep")
+        raise UserError(
+            f"sweep={name} must hold settings of the search only, but sets {differing[0]}",
+            "put what all trials share into an experiment, or type it",
+        )
 
 
 def read_settings(base: Config, read: SearchWords) -> Settings:

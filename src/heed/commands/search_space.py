@@ -57,9 +57,17 @@ def read_words(words: Sequence[str], params: dict[str, Any], loader: Any) -> Sea
     typed = [word for word in _parse(words, loader) if not _is_of_search(word)]
     keys = {_key(word) for word in typed}
     written = [f"{key}={_text(value)}" for key, value in params.items() if str(key) not in keys]
-    for word in [*_parse(written, loader), *typed]:
+    from_config = _parse(written, loader)
+    for word in [*from_config, *typed]:
         key = _key(word)
-        if not word.is_sweep_override():
+        if not word.is_sweep_override() and word in from_config:
+            faults.append(
+                UserError(
+                    f"sweep.params.{key} must have several values, but is {params.get(key)!r}",
+                    f"type {word.input_line}, or write choice(...), range(...) or interval(...)",
+                )
+            )
+        elif not word.is_sweep_override():
             found.fixed.append(str(word.input_line))
             continue
         try:
