@@ -55,6 +55,8 @@ def read_outputs(run_dir: Path) -> Outputs:
     """
     path = run_dir / PREDICTIONS
     again = f"heed evaluate run={run_dir} output={path} overwrite=true"
+    if not path.is_file():
+        raise UserError(f"{run_dir} has no test predictions", f"make them: {again}")
     try:
         rows = sorted(read_predictions(path), key=lambda row: row["index"])
         outputs = Outputs(
@@ -62,8 +64,6 @@ def read_outputs(run_dir: Path) -> Outputs:
             tuple(str(row["prediction"]) for row in rows),
             tuple(tuple(map(str, row["references"])) for row in rows if "references" in row),
         )
-    except FileNotFoundError as error:
-        raise UserError(f"{run_dir} has no test predictions", f"make them: {again}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is broken: {error}", f"make it again: {again}") from error
     if len(outputs.references) < len(rows):
