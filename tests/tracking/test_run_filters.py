@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -68,6 +69,22 @@ def chosen(*words: str) -> str:
 )
 def test_conditions(words: list[str], names: str) -> None:
     assert chosen(*words) == names
+
+
+def test_the_age_counts_from_the_end() -> None:
+    def stamp(days: float) -> str:
+        return (datetime.now(timezone.utc) - timedelta(days=days)).isoformat(timespec="seconds")
+
+    old = run("old", started=stamp(90), ended=stamp(40))
+    fresh = run("fresh", started=stamp(50), ended=stamp(2.5))
+    at_work = run("at work", started=stamp(1))
+    unknown = run("unknown", started="some day")
+    filters = [make_filter("age_days", ">", "30"), make_filter("age_days", "<", "2")]
+    found = [
+        [one.name for one in (old, fresh, at_work, unknown) if f.matches(one)] for f in filters
+    ]
+    assert found == [["old"], ["at work"]]
+    assert fresh.age_days == pytest.approx(2.5, abs=0.01)
 
 
 def test_a_size_must_be_a_number() -> None:

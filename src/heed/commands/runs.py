@@ -41,7 +41,7 @@ steps, seconds, ...), a score (val/accuracy), a choice (model) or a config value
   heed runs sort=val/accuracy columns=optimizer.lr limit=10  the ten best, with their learning rate
   heed runs task=sentiment best=val/accuracy format=folder   only the best, ready for run=$(...)
   heed runs format=csv                                       for programs; also jsonl, markdown
-  heed runs prune keep=best task=sentiment                   what would be deleted; yes=true does it
+  heed runs prune keep=best 'age_days>30'                    what would be deleted; yes=true does it
 """
 DEFAULT_ROOT = "outputs"
 FOLDER_ONLY = "folder"

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,15 @@ class Digest:
     def score(self) -> float | None:
         """The value of the monitored score at the best checkpoint."""
         return self.metrics.get(self.monitor)
+
+    @property
+    def age_days(self) -> float | None:
+        """Days since the run ended or, where it has not, since it was begun."""
+        try:
+            then = datetime.fromisoformat(self.ended or self.started)
+            return round((datetime.now(timezone.utc) - then).total_seconds() / 86_400, 3)
+        except (ValueError, TypeError):  # no time, or one without its zone
+            return None
 
     def facts(self) -> dict[str, Any]:
         """Everything but metrics and config, by name."""

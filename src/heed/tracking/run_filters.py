@@ -15,7 +15,7 @@ from heed.tracking.digest import Digest
 
 STAGES = ("test/", "val/", "train/")
 _WORD = re.compile(r"([\w./-]+?)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
-_FACTS = {one.name for one in fields(Digest)} - {"metrics", "config_text"} | {"score"}
+_FACTS = {one.name for one in fields(Digest)} - {"metrics", "config_text"} | {"score", "age_days"}
 _MISSING = object()
 
 
