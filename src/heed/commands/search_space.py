@@ -67,7 +67,8 @@ def read_words(words: Sequence[str], params: dict[str, Any], loader: Any) -> Sea
                     f"type {word.input_line}, or write choice(...), range(...) or interval(...)",
                 )
             )
-        elif not word.is_sweep_override():
+            continue
+        if not word.is_sweep_override():
             found.fixed.append(str(word.input_line))
             continue
         try:
