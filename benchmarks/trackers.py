@@ -1,23 +1,24 @@
-"""What trackers cost a training: seconds a step with each, against metrics.csv alone.
+"""What trackers cost a training: the time of a step with each, against metrics.csv alone.
 
-    python benchmarks/trackers.py --steps 300 --rounds 5
+    python benchmarks/trackers.py --rounds 20
+    python benchmarks/trackers.py --trainings 3     # and whole trainings, a process each
 
-Each arm is a training of the built-in sentiment data in a process of its own, with a line logged at
-every step (`trainer.log_every_n_steps=1`, fifty times as often as by default). The arms take turns,
-so that what else the machine does falls on all of them; a ratio is of an arm to csv in the same
-round. "step" is the median of the logged `train/step_seconds`, "fit" the seconds of the training
-phase a step, "whole" all of the command: start, preparation, test, the tracker's end.
+A step is forward, backward and AdamW of a small Transformer layer, and then a line of ten numbers
+that is logged and written: fifty times as often as by default (`trainer.log_every_n_steps=50`).
+Blocks of steps with the tracker beside csv and with csv alone take turns in one process, the other
+way round in every other round, so that what else the machine does falls on both; the ratio is the
+median over rounds of a block's median step to that of csv. "call" is the median time that logging
+holds training up, "begin" and "end" how long the tracker takes before the first step and after the
+last.
 
-Arms without a server are only run where they can be: wandb is offline; "wandb, no server" and
-"mlflow, no server" point at a port where nothing listens, "mlflow, silent" at one that takes
-connections and never answers. MLflow needs heed-nlp[mlflow].
+wandb is offline; "no server" is a port where nothing listens, "silent" one that takes connections
+and never answers. MLflow needs heed-nlp[mlflow].
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import socket
 import statistics
@@ -25,101 +26,170 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from heed.tracking.csv_logger import read_metrics
-
+HOST = "127.0.0.1"
+WARM_UP, BLOCK = 3, 20  # steps of a block
 TRAINING = (
     *("task=sentiment", "trainer=cpu", "trainer.log_every_n_steps=1", "trainer.max_epochs=-1"),
     *("trainer.limit_test_batches=1", "trainer.limit_val_batches=1", "data.max_tokens=512"),
-    *("callbacks.progress=null", "trainer.val_check_interval=100000"),
+    *("callbacks.progress=null", "trainer.val_check_interval=100000", "trainer.max_steps=200"),
 )
-STEADY = 20  # steps before this one warm up
-HOST = "127.0.0.1"
-
-
-class Arm(NamedTuple):
-    """A way to log.
-
-    Attributes:
-        words: Further words of `heed train`.
-        variables: Environment variables.
-    """
-
-    words: list[str]
-    variables: dict[str, str]
-
-
-class Cost(NamedTuple):
-    """What one training took, in seconds."""
-
-    step: float
-    fit: float
-    whole: float
+# What an account of wandb needs, so that it looks for its server.
+ACCOUNT = {"WANDB_API_KEY": "k" * 40, "WANDB_ERROR_REPORTING": "false"}
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a table, or two."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--trainings", type=int, default=0, help="whole trainings of each")
+    parser.add_argument("--arm", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    costs: dict[str, list[Cost]] = {}
-    with tempfile.TemporaryDirectory() as folder, silent_server() as silent:
-        arms = all_arms(refusing_port(), silent)
-        train(arms["csv"], Path(folder) / "warm-up", options.steps)
-        for number in range(options.rounds):
-            # every other round the other way round, so that no arm always follows the same one
-            for name in list(arms)[:: -1 if number % 2 else 1]:
-                place = Path(folder) / f"{number}-{list(arms).index(name)}"
-                costs.setdefault(name, []).append(train(arms[name], place, options.steps))
-    table(costs)
-
-
-def all_arms(refusing: int, silent: int) -> dict[str, Arm]:
-    """The ways to log that this machine has."""
-    key = {"WANDB_API_KEY": "k" * 40}
-    arms = {
-        "csv": Arm(["logger=csv"], {}),
-        "csv, tensorboard": Arm(["logger=[csv,tensorboard]"], {}),
-        "csv, wandb offline": Arm(["logger=[csv,wandb]"], {"WANDB_MODE": "offline"}),
-        "csv, wandb, no server": Arm(
-            ["logger=[csv,wandb]"], {**key, "WANDB_BASE_URL": f"http://{HOST}:{refusing}"}
-        ),
-        "csv, wandb, silent": Arm(
-            ["logger=[csv,wandb]"], {**key, "WANDB_BASE_URL": f"http://{HOST}:{silent}"}
-        ),
-    }
-    if importlib.util.find_spec("mlflow") is not None:
-        arms["csv, mlflow"] = Arm(["logger=[csv,mlflow]"], {})
-        for name, port in (("no server", refusing), ("silent", silent)):
-            store = f"logger.mlflow.store='http://{HOST}:{port}'"
-            arms[f"csv, mlflow, {name}"] = Arm(["logger=[csv,mlflow]", store], {})
-    return arms
-
-
-def train(arm: Arm, folder: Path, steps: int) -> Cost:
-    """One training in a process of its own."""
-    began = time.perf_counter()
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "heed", "train", *TRAINING, *arm.words),
-            *(f"trainer.max_steps={steps}", f"paths.output_dir={folder}"),
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, **arm.variables},
+    if options.arm:
+        compare_steps(options.arm, options.port, options.rounds)
+        return
+    print(
+        f"{'':<20}{'step ms':>9}{'csv ms':>9}{'ratio':>8}{'call ms':>9}{'begin s':>9}{'end s':>8}"
     )
-    whole = time.perf_counter() - began
-    (record,) = folder.rglob("run.json")
-    rows = read_metrics(record.parent / "metrics.csv")
-    seconds = [float(row["train/step_seconds"]) for row in rows if row.get("train/step_seconds")]
-    assert len(seconds) == steps, f"{len(seconds)} of {steps} steps are in metrics.csv"
-    fit = json.loads(record.read_text(encoding="utf-8"))["phases"]["training"]
-    return Cost(statistics.median(seconds[STEADY:]), fit / steps, whole)
+    with tempfile.TemporaryDirectory() as folder, silent_server() as silent:
+        servers = {"no server": refusing_port(), "silent": silent}
+        for name in names():  # each in a process of its own: wandb knows one run a process
+            port = servers.get(name.partition(", ")[2], 0)
+            words = ["--arm", name, "--port", str(port), "--rounds", str(options.rounds)]
+            subprocess.run(
+                [sys.executable, __file__, *words], check=True, env=environment(name, port)
+            )
+        if options.trainings:
+            compare_trainings(Path(folder), servers, options.trainings)
+
+
+def names() -> list[str]:
+    """The trackers that this machine has."""
+    found = ["tensorboard", "wandb", "wandb, no server", "wandb, silent"]
+    if importlib.util.find_spec("mlflow") is not None:
+        found += ["mlflow", "mlflow, no server", "mlflow, silent"]
+    return found
+
+
+def environment(name: str, port: int) -> dict[str, str]:
+    """What wandb is told by its environment: to be offline, or where its server is."""
+    if not port:
+        return {**os.environ, "WANDB_MODE": "offline"}
+    return {**os.environ, **ACCOUNT, "WANDB_BASE_URL": f"http://{HOST}:{port}"}
+
+
+def compare_steps(name: str, port: int, rounds: int) -> None:
+    """Blocks of steps with a tracker beside csv, and with csv alone, in turn; prints a line."""
+    make_step = training_step()
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        tracker = start(name, port, Path(folder) / "tracker")
+        begin = time.perf_counter() - begun
+        arms = {"csv": [csv(Path(folder) / "csv")], name: [csv(Path(folder) / "both"), tracker]}
+        steps: dict[str, list[float]] = {arm: [] for arm in arms}  # the median of each block
+        calls: list[float] = []
+        for turn in range(rounds):
+            for arm in list(arms)[:: -1 if turn % 2 else 1]:
+                whole, held = [], []
+                for number in range(turn * (WARM_UP + BLOCK), (turn + 1) * (WARM_UP + BLOCK)):
+                    before = time.perf_counter()
+                    loss = make_step()
+                    worked = time.perf_counter()
+                    for logger in arms[arm]:
+                        logger.log_metrics(line(loss, number), step=number)
+                        logger.save()
+                    after = time.perf_counter()
+                    whole.append(after - before)
+                    held.append(after - worked)
+                steps[arm].append(statistics.median(whole[WARM_UP:]))
+                calls += held[WARM_UP:] if arm == name else []
+        begun = time.perf_counter()
+        tracker.finalize("success")
+        getattr(tracker, "finish", lambda: None)()
+        end = time.perf_counter() - begun
+    ratio = statistics.median(a / b for a, b in zip(steps[name], steps["csv"], strict=True))
+    alone, both = (1000 * statistics.median(steps[arm]) for arm in arms)
+    print(
+        f"{name:<20}{both:>9.2f}{alone:>9.2f}{ratio:>8.3f}"
+        f"{1000 * statistics.median(calls):>9.3f}{begin:>9.1f}{end:>8.1f}",
+        flush=True,
+    )
+
+
+def csv(folder: Path) -> Any:
+    """The logger that every arm has."""
+    from heed.tracking.loggers import csv_logger
+
+    folder.mkdir()
+    return csv_logger(run_dir=folder, run_name="x", task="sentiment")
+
+
+def start(name: str, port: int, folder: Path) -> Any:
+    """A tracker as `logger=` builds it, begun as far as it begins before the first step."""
+    from heed.tracking import loggers
+
+    folder.mkdir()
+    kind = name.partition(", ")[0]
+    parts: dict[str, Any] = {"run_dir": folder, "run_name": "x", "task": "sentiment"}
+    if kind == "mlflow":
+        parts["store"] = f"http://{HOST}:{port}" if port else str(folder / "mlflow.db")
+    tracker: Any = getattr(loggers, f"{kind}_logger")(**parts)
+    tracker.log_hyperparams({"seed": 1})
+    return tracker
+
+
+def training_step() -> Callable[[], float]:
+    """A function that makes a step of a small model and returns the loss."""
+    import torch
+
+    torch.manual_seed(1)
+    model = torch.nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
+    optimizer = torch.optim.AdamW(model.parameters())
+    batch = torch.randn(16, 32, 128)
+
+    def step() -> float:
+        loss = model(batch).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(loss.detach())
+
+    return step
+
+
+def line(loss: float, number: int) -> dict[str, float]:
+    """What a training logs."""
+    return {"train/loss": loss, **{f"train/value_{n}": number * n / 7 for n in range(9)}}
+
+
+def compare_trainings(folder: Path, servers: dict[str, int], rounds: int) -> None:
+    """Whole commands, from start to end, in turn."""
+    whole: dict[str, list[float]] = {name: [] for name in ["csv", *names()]}
+    for turn in range(rounds):
+        for number, name in list(enumerate(whole))[:: -1 if turn % 2 else 1]:
+            kind, _, server = name.partition(", ")
+            port = servers.get(server, 0)
+            words = ["logger=csv" if kind == "csv" else f"logger=[csv,{kind}]"]
+            if kind == "mlflow" and port:
+                words.append(f"logger.mlflow.store='http://{HOST}:{port}'")
+            words.append(f"paths.output_dir={folder / f'{turn}-{number}'}")
+            begun = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "heed", "train", *TRAINING, *words],
+                check=True,
+                capture_output=True,
+                env=environment(name, port),
+            )
+            whole[name].append(time.perf_counter() - begun)
+    print(f"\n{'':<20}{'whole s':>9}{'more s':>8}")
+    for name, seconds in whole.items():
+        more = [a - b for a, b in zip(seconds, whole["csv"], strict=True)]
+        print(f"{name:<20}{statistics.median(seconds):>9.1f}{statistics.median(more):>8.1f}")
 
 
 @contextmanager
@@ -134,21 +204,6 @@ def refusing_port() -> int:
     with socket.create_server((HOST, 0)) as listening:
         port: int = listening.getsockname()[1]
     return port
-
-
-def table(costs: dict[str, list[Cost]]) -> None:
-    """Print medians, and the median over rounds of the ratio to csv."""
-    print(f"{'':<24}{'step ms':>9}{'ratio':>7}{'fit ms':>9}{'ratio':>7}{'whole s':>9}{'more s':>8}")
-    base = costs["csv"]
-    for name, found in costs.items():
-        pairs = list(zip(found, base, strict=True))
-        line = f"{name:<24}"
-        for field in ("step", "fit"):
-            seconds = statistics.median(getattr(one, field) for one in found)
-            ratio = statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs)
-            line += f"{1000 * seconds:>9.2f}{ratio:>7.3f}"
-        more = statistics.median(one.whole - other.whole for one, other in pairs)
-        print(f"{line}{statistics.median(one.whole for one in found):>9.1f}{more:>8.1f}")
 
 
 if __name__ == "__main__":
