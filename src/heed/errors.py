@@ -38,6 +38,15 @@ def printable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def one_line(text: str) -> str:
+    """The text on one line; what a terminal would obey is written out."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else " " if one.isspace() else f"\\x{ord(one):02x}" for one in text
+    )
+
+
 class RunFailed(Exception):
     """A run that cannot go on, though nobody typed anything wrong: numbers or memory ran out.
 

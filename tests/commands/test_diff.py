@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -115,6 +116,30 @@ def test_a_terminal_is_not_commanded(heed, copies):
     text = heed("diff", str(one), str(other)).out
     assert "\x1b" not in text
     assert "\\x1b[2Jgone" in text
+
+
+def test_a_file_of_predictions_that_is_broken(heed, copies):
+    (copies[1] / "predictions/test.jsonl").write_text('{"index": 0, "predic')
+    for words in (["diff", *copies], ["reproduce", f"run={copies[0]}", f"against={copies[1]}"]):
+        said = heed(*map(str, words))
+        assert said.code == 2
+        assert "must have an index and a prediction a line, but is broken" in said.err
+        assert "make it again: heed evaluate run=" in said.err
+
+
+def test_references_are_enough_where_the_data_are_gone(heed, copies, tmp_path, monkeypatch):
+    one, other = copies
+    with_predictions(other, ["negative", "positive"] * 7)
+    with_predictions(one, ["positive"] * 13)
+    for run in copies:
+        config = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(re.sub("cache_dir: .*", "cache_dir: /nowhere", config))
+    monkeypatch.setenv("HEED_CACHE", str(tmp_path / "empty"))
+    *_, said, first = objects(heed("diff", str(one), str(other), "format=jsonl", "n=1"))
+    assert said["score"] == "accuracy"
+    assert said["changed"] == said["better"] + said["worse"] == 7
+    assert first["input"] == ""
+    assert not (tmp_path / "empty").exists()
 
 
 def test_other_tasks_and_other_data_are_said(heed, pair, run_folder, copies):

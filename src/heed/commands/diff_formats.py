@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from heed.commands.summary import shown_path
+from heed.errors import one_line
 from heed.tracking.agreement import Agreement
 from heed.tracking.example_changes import Example, ExampleChanges
 from heed.tracking.ingredients import Change
@@ -49,7 +50,8 @@ def terminal(found: Differences, n: int | None) -> Iterator[str]:
             yield f"\n{name}  (A / B)"
             width = max(len(change.name) for change in changes)
             for change in changes:
-                yield f"  {change.name:<{width}}  {_cut(change.one)} / {_cut(change.other)}"
+                name_cell = f"{one_line(change.name):<{width}}"
+                yield f"  {name_cell}  {_cut(change.one)} / {_cut(change.other)}"
     same = [name for name, changes in found.ingredients.items() if not changes]
     if same:
         yield f"\nthe same: {', '.join(same)}"
@@ -59,8 +61,8 @@ def terminal(found: Differences, n: int | None) -> Iterator[str]:
     for row in rows:
         cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
         yield "  ".join([f"{row[0]:<{widths[0]}}", *cells])
-    yield f"\ncurves       {found.curves.detail}"
-    yield f"predictions  {_example_line(found)}"
+    yield f"\ncurves       {one_line(found.curves.detail)}"
+    yield f"predictions  {one_line(_example_line(found))}"
     for example in _shown(found, n):
         yield ""
         lines = list(_side_by_side(found, example))
@@ -122,14 +124,14 @@ WRITERS: dict[str, Writer] = {"terminal": terminal, "markdown": markdown, "jsonl
 def _run_line(run: SavedRun) -> str:
     fields = run.fields
     facts = f"{fields.get('task')}, {fields['status']}, {fields.get('steps') or 0:,} steps"
-    return f"{shown_path(run.folder)}  ({facts})"
+    return one_line(f"{shown_path(run.folder)}  ({facts})")
 
 
 def _metric_rows(found: Differences) -> Iterator[tuple[str, str, str, str]]:
     for metric in found.metrics:
         one, other = metric.one, metric.other
         apart = "-" if one is None or other is None else f"{other - one:+.6g}"
-        yield metric.name, _figure(one), _figure(other), apart
+        yield one_line(metric.name), _figure(one), _figure(other), apart
 
 
 def _figure(value: float | None) -> str:
@@ -175,17 +177,14 @@ def _cell(text: str) -> str:
 
 def _wrapped(head: str, text: str) -> Iterator[str]:
     """A text on as many lines as it needs beside its name; nothing in it commands the terminal."""
-    plain = "".join(
-        one if one.isprintable() else " " if one.isspace() else f"\\x{ord(one):02x}" for one in text
-    )
     width = max(shutil.get_terminal_size().columns, len(head) + 30)
     yield from textwrap.wrap(
-        plain, width, initial_indent=head, subsequent_indent=" " * len(head)
+        one_line(text), width, initial_indent=head, subsequent_indent=" " * len(head)
     ) or [head.rstrip()]
 
 
 def _cut(value: Any) -> str:
-    text = str(value)
+    text = one_line(str(value))
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from heed.commands.run_comparison import compare_weights
 from heed.commands.summary import shown_path
+from heed.errors import one_line
 from heed.files import replacing
 from heed.tracking.agreement import (
     Agreement,
@@ -99,7 +100,7 @@ def opening(record: RunRecord, new: RunRecord, changes: list[str]) -> str:
     lines = [f"repeats {shown_path(record.run_dir)}"]
     fields = record.fields
     if fields["status"] != "done":
-        why = f": {fields['reason']}" if fields.get("reason") else ""
+        why = f": {one_line(str(fields['reason']))}" if fields.get("reason") else ""
         lines.append(
             f"It was not finished ({fields['status']}{why}), so that only its curves up to there "
             "can be compared."
@@ -129,7 +130,7 @@ def report(found: Reproduction, one: SavedRun, other: SavedRun, ingredients: Ing
     """What to print of a reproduction."""
     lines = [f"\nrecorded  {shown_path(one.folder)}", f"now       {shown_path(other.folder)}", ""]
     lines += _table(found.metrics)
-    lines += [f"{a.name:<12}  {a.verdict:<16}  {a.detail}" for a in found.evidence]
+    lines += [f"{a.name:<12}  {a.verdict:<16}  {one_line(a.detail)}" for a in found.evidence]
     if ingredients:
         lines += ["", "ingredients that differ (recorded / now)"]
         lines += [
@@ -145,7 +146,7 @@ def report(found: Reproduction, one: SavedRun, other: SavedRun, ingredients: Ing
 def _table(metrics: list[Agreement]) -> Iterator[str]:
     if not metrics:
         return
-    rows = [(a.name, _value(a.one), _value(a.other), _verdict(a)) for a in metrics]
+    rows = [(one_line(a.name), _value(a.one), _value(a.other), _verdict(a)) for a in metrics]
     heads = ("metric", "recorded", "now", "verdict")
     widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(3)]
     for row in (heads, *rows):
@@ -167,11 +168,13 @@ def _value(value: float | None) -> str:
 
 
 def _change_line(ingredient: str, change: Change) -> str:
-    return f"  {ingredient:<10}{change.name}: {_short(change.one)} / {_short(change.other)}"
+    return (
+        f"  {ingredient:<10}{one_line(change.name)}: {_short(change.one)} / {_short(change.other)}"
+    )
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = one_line(str(value))
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 

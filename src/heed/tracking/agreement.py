@@ -9,8 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from heed.tracking.predictions import read_predictions
-from heed.tracking.saved_run import METRICS, TEST_PREDICTIONS, SavedRun
+from heed.tracking.saved_run import (
+    METRICS,
+    TEST_PREDICTIONS,
+    SavedRun,
+    read_test_predictions,
+)
 
 Verdict = Literal["bit for bit", "within tolerance", "differs", "not compared"]
 _WORST_FIRST: tuple[Verdict, ...] = ("differs", "within tolerance", "bit for bit", "not compared")
@@ -122,18 +126,19 @@ def read_curves(path: Path) -> dict[tuple[int, str], str]:
     return {
         (int(row["step"]), name): value
         for row in read_metrics(path)
+        if (row.get("step") or "").isdigit()  # else a line that was cut short
         for name, value in row.items()
-        if name not in (*CLOCK_COLUMNS, "step", None) and value and row["step"].isdigit()
+        if name not in (*CLOCK_COLUMNS, "step", None) and value
     }
 
 
 def compare_predictions(one: SavedRun, other: SavedRun, tolerance: float) -> Agreement:
     """The predictions of the test split, and the probabilities that came with them."""
-    paths = [run.folder / TEST_PREDICTIONS for run in (one, other)]
-    for path in paths:
+    for run in (one, other):
+        path = run.folder / TEST_PREDICTIONS
         if not path.is_file():
             return Agreement("predictions", "not compared", detail=f"{path} is missing")
-    lists = [list(map(_without_references, read_predictions(path))) for path in paths]
+    lists = [list(map(_without_references, read_test_predictions(run))) for run in (one, other)]
     largest, equal, where = 0.0, 0, ""
     for first, second in itertools.zip_longest(*lists):
         distance = 0.0 if first == second else _prediction_distance(first, second)

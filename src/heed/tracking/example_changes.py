@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from heed.tracking.example_scores import ExampleScorer
-from heed.tracking.predictions import read_predictions
-from heed.tracking.saved_run import TEST_PREDICTIONS, SavedRun
+from heed.tracking.saved_run import TEST_PREDICTIONS, SavedRun, read_test_predictions
 
 
 class Example(NamedTuple):
@@ -97,8 +96,7 @@ def example_changes(
         scorer: How one example is scored; None where there is no way.
     """
     first, second = (
-        {row["index"]: row for row in read_predictions(run.folder / TEST_PREDICTIONS)}
-        for run in (one, other)
+        {row["index"]: row for row in read_test_predictions(run)} for run in (one, other)
     )
     shared = first.keys() & second.keys()
     changed, scored = [], False
@@ -132,4 +130,4 @@ def example_changes(
 
 def keeps_references(run: SavedRun) -> bool:
     """Whether a run's predictions were kept with what is right."""
-    return any("references" in row for row in read_predictions(run.folder / TEST_PREDICTIONS)[:1])
+    return any("references" in row for row in read_test_predictions(run)[:1])
