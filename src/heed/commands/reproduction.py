@@ -203,11 +203,10 @@ def _hints(other: SavedRun, ingredients: Ingredients) -> Iterator[str]:
             "  - a GPU adds up in no fixed order: train with trainer.deterministic=true, and "
             "reproduce that"
         )
-    if changed & {"computing.threads", "hardware.usable_threads", "computing.processes"}:
-        yield (
-            "  - sums are added in another order by another number of threads or processes; "
-            "OMP_NUM_THREADS=N sets the threads"
-        )
+    if changed & {"computing.threads", "hardware.usable_threads"}:
+        yield ("  - another number of threads adds up in another order; OMP_NUM_THREADS=N sets it")
+    if "computing.processes" in changed:
+        yield "  - another number of processes draws other dropout, and adds up in another order"
     if any(name.startswith(("hardware.", "computing.cpu", "computing.cu")) for name in changed):
         yield "  - another processor has other kernels, which round differently; no setting helps"
     if "versions.torch" in changed:
