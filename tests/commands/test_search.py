@@ -285,3 +285,28 @@ def test_a_folder_of_something_else_is_left_alone(search, place: Path):
     _, answer = search("taken", LR)
     assert answer.code == 2
     assert "must be new or a study's" in answer.err
+
+
+def test_runs_in_wandb_are_one_group(search, place: Path):
+    folder, answer = search("grouped", LR, "sweep.n_trials=1", "logger=wandb")
+    assert answer.code == 0, answer.err + answer.out
+    run = folder / "trial-0000"
+    assert load_config(run / "config.yaml")["logger"]["wandb"]["group"] == "study"
+    (kept,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    assert b"study" in kept.read_bytes()
+
+
+def test_several_objectives_are_not_pruned(search):
+    folder, answer = search(
+        "several", LR, "sweep.objectives=[val/accuracy,val/loss]", "logger=null"
+    )
+    assert answer.code == 0, answer.err + answer.out
+    assert [len(trial.values) for trial in trials(folder)] == [2, 2, 2]
+    assert "pruning" not in load_config(folder / "trial-0000" / "config.yaml")["callbacks"]
+    assert "best  val/accuracy, val/loss" in answer.out
+
+
+def test_another_launcher_is_refused(search):
+    _, answer = search("launched", LR, "hydra.launcher._target_=my.Launcher")
+    assert answer.code == 2
+    assert "a search runs its trials itself or by hydra/launcher=slurm" in answer.err

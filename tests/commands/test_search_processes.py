@@ -157,6 +157,23 @@ def test_a_second_ctrl_c_stops_at_once(command, folder: Path):
     assert not alive
 
 
+@pytest.mark.faults
+def test_trials_are_jobs(command, folder: Path):
+    code, out = command(
+        *("sweep.n_trials=2", "hydra/launcher=slurm", "hydra.launcher.cluster=local", *LONG[1:]),
+        *("sweep.pruner_options={n_startup_trials: 1}",),
+    ).end()
+    assert code == 0, out
+    found = trials(folder)
+    assert {trial.state.name for trial in found} <= {"COMPLETE", "PRUNED"}
+    for trial in found:
+        kept = record(folder / f"trial-{trial.number:04d}")
+        assert kept["status"] in ("done", "pruned")
+        assert kept["trial"] == {"study": "study", "number": trial.number}
+        assert trial.intermediate_values  # it reported from its job
+    assert list((folder / "slurm").iterdir())
+
+
 @pytest.mark.learning
 def test_trials_of_several_processes_get_one_config(command, folder: Path):
     code, out = command(

@@ -54,7 +54,8 @@ class Search:
             UserError: If the settings, the space, the storage or the config are wrong.
         """
         from heed.commands.search_loop import SearchLoop
-        from heed.commands.trials import trials_with
+        from heed.commands.slurm_trials import SlurmTrials
+        from heed.commands.trials import Trials, trials_with
         from heed.sweeps.study import Study
 
         base = freeze(sweeper.compose(words_without_values(words)))
@@ -65,24 +66,33 @@ class Search:
         settings = read_settings(base, read)
         space = read.space(node.get("when") or {})
         read.fixed += checkpoint_words(settings, base["task"])
-        check_jobs(settings, base)
+        launcher = slurm_settings(sweeper.config)
+        check_place(base)
+        if launcher is None:
+            check_jobs(settings)
         configs = TrialConfigs(sweeper, read.fixed, space, settings, self.check, self.config_dir)
         if self.look is not None:
             self.look(configs.check_corners(), configs.words(space.corners()[0], None))
             return EXIT_DONE
-        trials = trials_with(threads_of(settings))
-        trials.prepare()
+        local = trials_with(threads_of(settings)) if launcher is None else None
+        if local is not None:
+            local.prepare()  # it gets ready meanwhile
+        trials: Trials | SlurmTrials | None = local
         try:
             first = configs.check_corners()
             folder = study_folder(first, settings)
             study = Study(folder, settings, space, fixed_values(first, space))
             try:
                 keep_study_file(folder, settings, space, read.fixed)
+                if launcher is not None:
+                    trials = SlurmTrials(folder, launcher)
+                assert trials is not None
                 return SearchLoop(study, configs, trials).run()
             finally:
                 study.close()
         finally:
-            trials.finish()
+            if trials is not None:
+                trials.finish()
 
 
 class TrialConfigs:
@@ -237,7 +247,27 @@ def checkpoint_words(settings: Settings, task: dict[str, Any]) -> list[str]:
     return [f"task.monitor={objective.name}", f"task.mode={objective.mode}"]
 
 
-def check_jobs(settings: Settings, base: Config) -> None:
+def slurm_settings(composed: Any) -> dict[str, Any] | None:
+    """The values of `hydra.launcher` where it is Heed's for Slurm; None where trials run here.
+
+    Raises:
+        UserError: If it is another one.
+    """
+    from omegaconf import OmegaConf
+
+    settings: Any = OmegaConf.to_container(composed.hydra.launcher)
+    target = str(settings.pop("_target_"))
+    if target.endswith(".SlurmLauncher"):
+        return dict(settings)
+    if target.endswith(".BasicLauncher"):
+        return None
+    raise UserError(
+        f"a search runs its trials itself or by hydra/launcher=slurm, but the launcher is {target}",
+        "leave hydra/launcher out; sweep.jobs=N runs trials side by side",
+    )
+
+
+def check_jobs(settings: Settings) -> None:
     """Refuse more trials at once than there are cores.
 
     Raises:
@@ -248,6 +278,14 @@ def check_jobs(settings: Settings, base: Config) -> None:
         raise UserError(
             f"sweep.jobs must be at most the number of cores ({cores}), but is {settings.jobs}"
         )
+
+
+def check_place(base: Config) -> None:
+    """Refuse one run folder for many runs.
+
+    Raises:
+        UserError: If there is one.
+    """
     if base["paths"].get("run_dir") is not None:
         raise UserError(
             "paths.run_dir names one run, but a search has many",

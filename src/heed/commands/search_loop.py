@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from heed.commands.search import TrialConfigs
 from heed.commands.search_display import Display
+from heed.commands.slurm_trials import SlurmTrials
 from heed.commands.summary import shown_path
 from heed.commands.trials import GRACE_SECONDS, Running, Trials
 from heed.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_USER, UserError
@@ -74,7 +75,7 @@ class SearchLoop:
         trials: Runs them.
     """
 
-    def __init__(self, study: Study, configs: TrialConfigs, trials: Trials) -> None:
+    def __init__(self, study: Study, configs: TrialConfigs, trials: Trials | SlurmTrials) -> None:
         self.study = study
         self.settings = study.settings
         self.configs = configs
@@ -147,7 +148,7 @@ class SearchLoop:
                 self.trials.stop(running, signal.SIGTERM)
             self.trials.press(running)
         if running.code is not None:
-            self._end_run(slot, running.code)
+            self._end_run(slot, running.code, running.why)
 
     def _may_begin(self) -> bool:
         settings = self.settings
@@ -217,9 +218,10 @@ class SearchLoop:
                 shutil.rmtree(run_dir, ignore_errors=True)  # of a run that had not begun
                 run_dir.mkdir(parents=True)
             else:
-                _wait_until_free(run_dir)
-                record.fields["trial"] = trial
-                record.save()
+                if isinstance(self.trials, Trials):
+                    _wait_until_free(run_dir)
+                    record.fields["trial"] = trial
+                    record.save()
                 request["resume"] = str(run_dir)
             config["paths"]["run_dir"] = str(run_dir)
         except (UserError, OSError) as error:
@@ -230,16 +232,17 @@ class SearchLoop:
             slot.mailbox.open()
         slot.running = self.trials.start(run_dir, {**request, "config": config})
 
-    def _end_run(self, slot: Slot, code: int) -> None:
+    def _end_run(self, slot: Slot, code: int, why: str = "") -> None:
         """Read how a run has ended from its record."""
         if slot.mailbox is not None:
             slot.mailbox.close()
         record = _left_over(slot.run_dir)
         status = record.fields["status"] if record is not None else "running"
         reason = str(record.fields.get("reason") or status) if record is not None else ""
-        if status == "running":
-            reason = _death(code, shown_path(slot.run_dir / LOG))
+        if status in ("running", "queued"):
+            reason = why or _death(code, shown_path(slot.run_dir / LOG))
             if record is not None:
+                record.fields["status"] = "running"  # a queued one may have died before it began
                 record.finish("failed", slot.killed or reason)
         if slot.killed and status != "done":
             self._fail(slot, slot.killed)

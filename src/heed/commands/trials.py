@@ -34,6 +34,7 @@ class Running:
         pid: Its process; None until the server has told.
         code: Its exit code, a signal as a negative number; None while it runs.
         stopping: When it was first asked to stop.
+        why: What whoever ran it says of its end, where its record says nothing.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Running:
     pid: int | None = None
     code: int | None = None
     stopping: float | None = None
+    why: str = ""
 
 
 def trials_with(threads: int | None) -> Trials:
