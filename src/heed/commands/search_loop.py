@@ -210,7 +210,8 @@ class SearchLoop:
             "trial": trial,
             "argv": ["heed", "train", *words],
             "log": str(run_dir / LOG),
-            "slot": slot.place if self.settings.jobs > 1 else None,
+            "slot": slot.place,
+            "jobs": self.settings.jobs,
         }
         try:
             config = self.configs.make(slot.params, slot.seed, prunes=prunes)

@@ -125,7 +125,7 @@ def run_trial(request: dict[str, Any]) -> int:
     Args:
         request: `config`, `overrides` and `trial` of the run, or `resume`, the folder of one to go
             on with; `run_dir`; `log` for what it prints; `folder` and `environment` of the process;
-            `argv` for its record; and `slot`, its place among the trials that run at once.
+            `argv` for its record; and `slot`, its place among the `jobs` that run at once.
     """
     with contextlib.suppress(OSError):
         os.setpgid(
@@ -138,13 +138,14 @@ def run_trial(request: dict[str, Any]) -> int:
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.argv = request["argv"]
-    _use_devices(request.get("slot"), request["config"]["trainer"])
     end_with_searcher(Path(request["run_dir"]))
     from heed.commands.arguments import Arguments
     from heed.commands.train import resume, start
 
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        if request["jobs"] > 1:
+            use_devices(request["slot"], request["jobs"], request["config"]["trainer"])
         if "resume" in request:
             return resume(Path(request["resume"]), Arguments())
         start(request["config"], request["overrides"], trial=request["trial"])
@@ -178,20 +179,36 @@ def _print_to(log: Path) -> None:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _use_devices(slot: int | None, trainer: dict[str, Any]) -> None:
-    """Let this process see only the GPUs of its place among those that run at once."""
-    if slot is None:
-        return
-    from heed.commands.ranks import processes
+def use_devices(slot: int, jobs: int, trainer: dict[str, Any]) -> None:
+    """Let this process see only the GPUs of its place among the trials that run at once.
 
-    each = processes(trainer)
+    Args:
+        slot: Its place, from 0.
+        jobs: How many run at once.
+        trainer: The trainer's config.
+
+    Raises:
+        UserError: If there are fewer GPUs than all of them need.
+    """
     import torch
 
+    from heed.commands.ranks import processes
+
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = named.split(",") if named else [str(n) for n in range(torch.cuda.device_count())]
-    if trainer["accelerator"] != "cpu" and names:
-        mine = [names[(slot * each + index) % len(names)] for index in range(each)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    names = (
+        [str(n) for n in range(torch.cuda.device_count())] if named is None else named.split(",")
+    )
+    names = [name for name in names if name]
+    if trainer["accelerator"] == "cpu" or not names:
+        return
+    each = processes({**trainer, "devices": 1} if trainer["devices"] == "auto" else trainer)
+    if jobs * each > len(names):
+        raise UserError(
+            f"sweep.jobs={jobs} trials with {each} GPU{'s' * (each > 1)} each need {jobs * each}, "
+            f"but there are {len(names)}",
+            f"try sweep.jobs={max(1, len(names) // each)}",
+        )
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot * each : (slot + 1) * each])
 
 
 def end_with_searcher(run_dir: Path) -> None:
