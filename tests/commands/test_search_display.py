@@ -32,7 +32,9 @@ def study(tmp_path: Path):
 def test_the_table_tells_what_is_best_runs_and_has_ended(study: Study):
     slots: list[Slot] = []
     display = Display(study, slots)
-    display.console = Console(file=io.StringIO(), force_terminal=True, width=100, no_color=True)
+    display.console = Console(
+        file=io.StringIO(), force_terminal=True, width=100, no_color=True, highlight=False
+    )
     with display:
         for value in (3.5, 9.25, None, 0.5):
             number, params = study.ask() or (0, {})
