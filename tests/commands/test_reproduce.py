@@ -186,6 +186,17 @@ def test_a_run_that_was_not_finished_is_compared_as_far_as_it_came(heed, copies)
     assert heed("reproduce", f"run={old}", f"against={new}").code == 1
 
 
+def test_a_run_that_failed_fails_again_in_the_same_way(heed, tiny, tmp_path):
+    wild = [*tiny, "optimizer.lr=1e30", "trainer.gradient_clip_val=null", "trainer.max_steps=9"]
+    assert heed("train", "task=sentiment", *wild, where=tmp_path).code == 1
+    (run,) = (tmp_path / "outputs/sentiment/default").iterdir()
+    answer = heed("reproduce", f"run={run}", where=tmp_path)
+    assert answer.code == 0, answer.out + answer.err
+    assert "It was not finished (failed: " in answer.out
+    assert "It failed, as the recorded run did." in answer.err
+    assert "Reproduced, bit for bit." in answer.out
+
+
 def test_what_cannot_be_repeated_is_refused(heed, copies):
     old, new = copies
     with run_lock(old):

@@ -24,7 +24,7 @@ from heed.commands.summary import print_config, shown_path
 from heed.commands.train import check_nodes, write_down
 from heed.commands.trained import Request, check_amended, read_request, unused_data
 from heed.commands.world import World
-from heed.errors import EXIT_DONE, EXIT_FAILED, UserError
+from heed.errors import EXIT_DONE, EXIT_FAILED, RunFailed, UserError
 from heed.tracking.config_file import load_config
 from heed.tracking.lock import is_held, run_lock
 from heed.tracking.record import RunRecord
@@ -171,7 +171,7 @@ def repeat(request: Request, world: World | None) -> Path:
         print(opening(record, new, changes), flush=True)
         from heed.commands.session import run_session
 
-        with _saying_how_to_compare(record, new.run_dir):
+        with _saying_how_to_compare(record, new.run_dir), _failing_again(record):
             run_session(config, new, origin=record)
     return new.run_dir
 
@@ -209,6 +209,17 @@ def _write_down(request: Request, *, queued: bool = False) -> RunRecord:
     words = [str(word) for word in first.get("overrides") or []]
     place = os.path.relpath(record.run_dir, config["paths"]["run_dir"])
     return write_down(config, [*words, *changes], queued=queued, lineage={"reproduces": place})
+
+
+@contextlib.contextmanager
+def _failing_again(record: RunRecord) -> Iterator[None]:
+    """Let the repetition of a run that failed fail too: what led there is compared then."""
+    try:
+        yield
+    except RunFailed as failure:
+        if record.fields["status"] != "failed":
+            raise
+        print(f"{failure}\nIt failed, as the recorded run did.", file=sys.stderr)
 
 
 @contextlib.contextmanager
