@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import importlib.util
 import io
 import json
 import os
@@ -417,6 +418,30 @@ def test_a_wandb_server_that_refuses_or_hangs(
     assert len(read_metrics(run / "metrics.csv")) >= 3
     assert "wandb: kept offline; upload it with: wandb sync" in done.stdout
     assert took < 200
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs heed-nlp[mlflow]")
+@pytest.mark.parametrize("code", [500, 0])
+def test_an_mlflow_server_that_refuses_or_hangs(
+    code: int,
+    refusing: Callable[[int], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = f"logger.mlflow.store='{refusing(code)}'"
+    words = [*TINY, *BUILTIN, f"paths.output_dir={tmp_path}", "logger=[csv,mlflow]", store]
+    begun = time.monotonic()
+    done = finished(command("train", *words))
+    with capsys.disabled():
+        print(f"\nmlflow answers {code or 'nothing'}: {time.monotonic() - begun:.0f} s in all")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("mlflow ") == 1
+    assert "mlflow failed (starting a run: " in done.stderr or "did not answer" in done.stderr
+    run = the_run(tmp_path)
+    assert record_of(run)["status"] == "done"
+    assert len(read_metrics(run / "metrics.csv")) >= 3
 
 
 LIBRARY = next(Path("/usr/lib").rglob("faketime/libfaketime.so.1"), None)

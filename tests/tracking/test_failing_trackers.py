@@ -136,3 +136,18 @@ def test_mlflow_keeps_artifacts_inputs_and_the_config(tmp_path):
     assert loggers.finish_loggers([again])
     params = client.get_run(logger.version).data.params
     assert (params["model.d_model"], params["seed"]) == ("7", "2")
+
+
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_mlflow_has_written_all_when_a_checkpoint_is_saved(tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    logger = loggers.mlflow_logger(run_dir=tmp_path, **PARTS)
+    for step in range(1, 51):
+        logger.log_metrics({"train/loss": 1 / step}, step=step)
+    assert logger.place(50) == {"step": 50}
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")  # another reader, before any end
+    points = client.get_metric_history(logger.version, "train/loss")
+    assert [(point.step, point.value) for point in points] == [(s, 1 / s) for s in range(1, 51)]
+    logger.finish()

@@ -6,8 +6,10 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,11 @@ from heed.tracking.record import RunRecord
 from heed.tracking.tolerant import Tolerant
 
 FINISH_SECONDS = 30.0  # for what is still under way when a run has ended
+PLACE_SECONDS = 5.0  # the same when a checkpoint is saved; once, if that is not enough
+PACE_SECONDS = 0.5  # between two requests with numbers: those of meanwhile go together
 _ID_FILE = "mlflow_run_id"
 _CHUNK = 100  # parameters of one request, as many as MLflow takes
+_MOST = 1000  # numbers of one request
 _LONGEST = 500  # characters of a parameter
 # MLflow's own defaults have a server that does not answer asked for many minutes.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -72,6 +77,10 @@ class HeedMLFlowLogger(Tolerant, Logger):
         self._run_id: str | None = None
         self._used = False
         self._background = Background("mlflow")
+        self._waiting: deque[Any] = deque()  # numbers that are not written yet
+        self._next_write = 0.0
+        self._hurry = threading.Event()
+        self._keeps_up = True
 
     @property
     def name(self) -> str:
@@ -93,7 +102,7 @@ class HeedMLFlowLogger(Tolerant, Logger):
     def experiment(self) -> Any:
         """MLflow's client, for code that wants it; waits for it, and is a dummy without one."""
         self._later("starting a run", lambda: None)
-        self._background.drain(FINISH_SECONDS)
+        self._drain(FINISH_SECONDS)
         return self._client if self._client is not None and not self.failed else DummyExperiment()
 
     def _later(self, what: str, action: Callable[[], object]) -> None:
@@ -105,6 +114,14 @@ class HeedMLFlowLogger(Tolerant, Logger):
             self.attempt(what, action)
 
         self._background.submit(do)
+
+    def _drain(self, seconds: float) -> bool:
+        """Wait for all that is under way, at most so long; whether it is done."""
+        self._hurry.set()
+        try:
+            return self._background.drain(seconds)
+        finally:
+            self._hurry.clear()
 
     def _begin(self) -> None:
         if self._run_id is not None and self._client is not None:
@@ -138,22 +155,36 @@ class HeedMLFlowLogger(Tolerant, Logger):
         now = int(time.time() * 1000)
         values = {name: float(value) for name, value in metrics.items()}
 
-        def log() -> None:
-            from mlflow.entities import Metric
+        self._waiting.append((values, now, step))
+        self._later("logging metrics", self._write)
 
-            new = [
-                Metric(name, value, now, step or 0)
+    def _write(self) -> None:
+        """Write the numbers that wait, after a moment in which others may join them."""
+        from mlflow.entities import Metric
+
+        if not self._waiting:
+            return  # they went with earlier ones
+        self._hurry.wait(max(0.0, self._next_write - time.monotonic()))
+        metrics = []
+        while self._waiting:
+            values, when, step = self._waiting.popleft()
+            metrics += [
+                Metric(name, value, when, step or 0)
                 for name, value in values.items()
                 if not self._is_known(name, step)
             ]
-            if new:
-                self._client.log_batch(self._run_id, metrics=new)
-
-        self._later("logging metrics", log)
+        for first in range(0, len(metrics), _MOST):
+            self._client.log_batch(self._run_id, metrics=metrics[first : first + _MOST])
+        self._next_write = time.monotonic() + PACE_SECONDS
 
     @rank_zero_only
     def place(self, step: int) -> dict[str, int]:
-        """How far the curves have got."""
+        """How far the curves have got, once all of them are written.
+
+        A killed run goes on from here, and only what comes later is logged again.
+        """
+        if self._used and self._keeps_up and not self.failed:
+            self._keeps_up = self._drain(PLACE_SECONDS)
         return {"step": step}
 
     @rank_zero_only
@@ -211,7 +242,7 @@ class HeedMLFlowLogger(Tolerant, Logger):
             self._later("keeping artifacts", self._log_artifacts)
         status = "FINISHED" if succeeded else "FAILED"
         self._later("finishing", lambda: self._client.set_terminated(self._run_id, status))
-        if not self._background.drain(FINISH_SECONDS):
+        if not self._drain(FINISH_SECONDS):
             self.failed = True
             _log.warning(
                 "mlflow did not answer within %.0f seconds of the end, and may lack the last "
