@@ -306,6 +306,13 @@ def test_several_objectives_are_not_pruned(search):
     assert "best  val/accuracy, val/loss" in answer.out
 
 
+def test_a_search_is_not_started_by_torchrun(search, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("heed.commands.search.launched_world", lambda: ("anything", "but nothing"))
+    _, answer = search("launched", LR)
+    assert answer.code == 2
+    assert "a search starts the processes of its trials itself" in answer.err
+
+
 def test_another_launcher_is_refused(search):
     _, answer = search("launched", LR, "hydra.launcher._target_=my.Launcher")
     assert answer.code == 2

@@ -150,3 +150,23 @@ def test_a_sweep_is_an_array_of_jobs(cluster, command, words, root, monkeypatch)
     assert {record["seed"] for record in ended} == {1, 2}
     assert first in {1, 2}
     assert sorted(len(record["sessions"]) for record in ended) == [0, 1]
+
+
+def test_trials_of_a_search_are_jobs(cluster, command, words, root, monkeypatch):
+    """`sweep=optuna hydra/launcher=slurm`: asked for one after another, and pruned from afar."""
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    place = root / "search"
+    taken = ("trainer=ddp", "optimizer.lr=")
+    plain = [w for w in words("sentiment", "search") if not w.startswith((*taken, "paths.run_dir"))]
+    done = command(
+        *("train", "-m", "sweep=optuna", "sweep.sampler=grid", "sweep.n_trials=null"),
+        *("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "sweep.jobs=1"),
+        *("sweep.pruner_options={n_startup_trials: 1}", "sweep.objectives=[val/loss]"),
+        *(*plain, "optimizer.lr=3e-3,1e-1", "trainer.devices=1", "trainer.max_steps=15"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ended = records(place)
+    assert [record["trial"]["number"] for record in ended] == [0, 1]
+    assert ended[0]["status"] == "done"
+    assert ended[1]["status"] in ("done", "pruned")
+    assert "2 trials: " in done.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from heed.errors import UserError
 from heed.sweeps import storage
-from heed.sweeps.storage import is_secret, open_storage, shown
+from heed.sweeps.storage import is_secret, open_storage, shown, wherever
 
 
 def trials(place: Path, written: str | None = None) -> int:
@@ -73,6 +73,15 @@ def test_a_server_that_is_not_there_hides_its_password(tmp_path: Path):
     ) as e:
         open_storage(url, tmp_path)
     assert "secret" not in str(e.value)
+
+
+def test_a_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert wherever("sqlite:///x.db") == f"sqlite:///{tmp_path}/x.db"
+    assert wherever("sqlite:////a/x.db") == "sqlite:////a/x.db"
+    assert wherever("x.db") == f"{tmp_path}/x.db"
+    assert wherever("postgresql://host/db") == "postgresql://host/db"
+    assert wherever(None) is None
 
 
 def test_passwords_are_not_shown():

@@ -15,6 +15,7 @@ from typing import Any
 from heed.commands.compose import Check, Config, Job, freeze, in_house_words, leaves
 from heed.commands.search_space import SearchWords, read_words
 from heed.commands.summary import shown_path
+from heed.commands.world import launched_world
 from heed.errors import EXIT_DONE, UserError, UserErrors, raise_together
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Params, Space
@@ -58,6 +59,7 @@ class Search:
         from heed.commands.trials import Trials, trials_with
         from heed.sweeps.study import Study
 
+        check_launched()
         base = freeze(sweeper.compose(words_without_values(words)))
         node = base["sweep"]
         loader = sweeper.hydra_context.config_loader
@@ -280,6 +282,21 @@ def check_jobs(settings: Settings) -> None:
         )
 
 
+def check_launched() -> None:
+    """Refuse several processes started alike: each trial has processes of its own.
+
+    Raises:
+        UserError: If torchrun, srun or another launcher has started this one.
+    """
+    if launched_world() is not None:
+        raise UserError(
+            "a search starts the processes of its trials itself, but a launcher has started this "
+            "one among several",
+            "start it plainly; trainer=ddp trainer.devices=N gives each trial N processes, and "
+            "hydra/launcher=slurm a job",
+        )
+
+
 def check_place(base: Config) -> None:
     """Refuse one run folder for many runs.
 
@@ -340,11 +357,11 @@ def fixed_values(config: Config, space: Space) -> dict[str, Any]:
 
 def keep_study_file(folder: Path, settings: Settings, space: Space, fixed: list[str]) -> None:
     """Write down what the folder holds, if this is the first sitting."""
-    from heed.sweeps.storage import is_secret, shown
+    from heed.sweeps.storage import is_secret, shown, wherever
 
     if (folder / NAME).exists():
         return
-    storage = settings.storage
+    storage = wherever(settings.storage)
     typed = [shown(word) if "sweep.storage=" in word else word for word in sys.argv[1:]]
     StudyFile(
         study=settings.study_name,

@@ -55,6 +55,15 @@ def open_storage(written: str | None, folder: Path) -> BaseStorage:
         return _database(written, scheme)
 
 
+def wherever(written: str | None) -> str | None:
+    """The name of a storage that holds in any working directory."""
+    if written is None or ("://" in written and not written.startswith(("sqlite", "file"))):
+        return written
+    scheme, cut, path = written.rpartition(":///" if written.startswith("sqlite") else "file://")
+    absolute = os.path.abspath(os.path.expanduser(path))
+    return f"{scheme}:///{absolute}" if scheme else f"{cut}{absolute}"
+
+
 def close_storage(storage: Any) -> None:
     """Close the connections to a database."""
     backend = getattr(storage, "_backend", storage)  # Optuna keeps a cache before a database
