@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from heed.commands.search_display import Display
-from heed.commands.search_loop import Slot
+from heed.commands.search_slot import Slot
 from heed.sweeps.objective import Objective
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Axis, Space

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from heed.sweeps.study import is_lost, open_study
+from heed.sweeps.outcomes import is_lost
+from heed.sweeps.study import open_study
 
 LR = "optimizer.lr=tag(log, interval(1e-4,1e-2))"
 PATIENCE = 240.0

@@ -19,9 +19,10 @@ import pytest
 from heed.errors import RunFailed, UserError
 from heed.sweeps import storage
 from heed.sweeps.objective import Objective
+from heed.sweeps.outcomes import is_lost
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Axis, Space
-from heed.sweeps.study import Study, is_lost
+from heed.sweeps.study import Study
 
 SPACE = Space([Axis("optimizer.lr", "float", low=1e-5, high=1e-2, log=True)])
 PASSWORD = "not-shown"

@@ -12,9 +12,10 @@ from heed.commands.report import main
 from heed.errors import UserError
 from heed.sweeps import figures
 from heed.sweeps.objective import Objective
+from heed.sweeps.outcomes import best_trials
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Axis, Condition, Space
-from heed.sweeps.study import Study, best_trials, open_study
+from heed.sweeps.study import Study, open_study
 from heed.sweeps.study_file import StudyFile
 
 SPACE = Space(

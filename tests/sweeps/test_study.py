@@ -9,9 +9,10 @@ import pytest
 
 from heed.errors import RunFailed, UserError
 from heed.sweeps.objective import Objective, read_objectives, values_of
+from heed.sweeps.outcomes import best_trials, is_lost, stale_trials
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Axis, Space
-from heed.sweeps.study import Study, best_trials, is_lost, stale_trials
+from heed.sweeps.study import Study
 
 SPACE = Space(
     [

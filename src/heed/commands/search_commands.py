@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heed.commands.summary import shown_path
-from heed.sweeps.study import best_trials
+from heed.sweeps.outcomes import best_trials
 from heed.sweeps.study_file import StudyFile, words_of
 
 if TYPE_CHECKING:

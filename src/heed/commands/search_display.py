@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from heed.commands.search_commands import next_commands
 from heed.commands.summary import shown_path
-from heed.sweeps.study import Study, best_trials, counts
+from heed.sweeps.outcomes import best_trials, counts
+from heed.sweeps.study import Study
 from heed.sweeps.study_file import StudyFile, words_of
 
 if TYPE_CHECKING:
-    from heed.commands.search_loop import Slot
+    from heed.commands.search_slot import Slot
     from heed.sweeps.study import FrozenTrial
 
 REFRESH_SECONDS = 1.0

@@ -8,62 +8,26 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from heed.commands.search import TrialConfigs
 from heed.commands.search_display import Display
+from heed.commands.search_slot import Slot, death, left_over, wait_until_free
 from heed.commands.slurm_trials import SlurmTrials
 from heed.commands.summary import shown_path
-from heed.commands.trials import GRACE_SECONDS, Running, Trials
+from heed.commands.trial_configs import TrialConfigs
+from heed.commands.trials import GRACE_SECONDS, Trials
 from heed.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_USER, UserError
 from heed.sweeps.objective import values_of
-from heed.sweeps.space import Params
+from heed.sweeps.outcomes import stale_trials
 from heed.sweeps.storage import HEARTBEAT_SECONDS
-from heed.sweeps.study import Study, stale_trials
+from heed.sweeps.study import Study
 from heed.sweeps.study_file import trial_folder
-from heed.tracking.folder import is_run_folder
 from heed.tracking.record import RunRecord
 from heed.training.mailbox import Mailbox
 
 POLL_SECONDS = 0.01
 LOST_SECONDS = 15.0  # between two looks for trials whose process has gone
 LOG = "logs/trial.log"
-
-
-@dataclass
-class Slot:
-    """One trial under way, whose runs (one for each seed) come one after another.
-
-    Args:
-        number: Of the trial.
-        params: Its point.
-        folder: Its folder.
-        seeds: Of its runs; [None] for one run with the config's seed.
-        values: What its finished runs came to.
-        place: Among the trials that run at once, for devices.
-    """
-
-    number: int
-    params: Params
-    folder: Path
-    seeds: list[int | None]
-    place: int
-    values: list[list[float]] = field(default_factory=list)
-    running: Running | None = None
-    mailbox: Mailbox | None = None
-    killed: str = ""  # why the search has ended the run
-
-    @property
-    def seed(self) -> int | None:
-        return self.seeds[len(self.values)]
-
-    @property
-    def run_dir(self) -> Path:
-        return self.folder if self.seed is None else self.folder / f"seed={self.seed}"
 
 
 class SearchLoop:
@@ -194,7 +158,7 @@ class SearchLoop:
     def _begin_run(self, slot: Slot) -> None:
         """Begin the run of a trial's next seed, or go on with what is left of it."""
         run_dir, first = slot.run_dir, not slot.values
-        record = _left_over(run_dir)
+        record = left_over(run_dir)
         if record is not None and record.fields["status"] == "done":
             self._take_values(slot, record)  # it ended, but nobody told the study
             return
@@ -220,7 +184,7 @@ class SearchLoop:
                 run_dir.mkdir(parents=True)
             else:
                 if isinstance(self.trials, Trials):
-                    _wait_until_free(run_dir)
+                    wait_until_free(run_dir)
                     record.fields["trial"] = trial
                     record.save()
                 request["resume"] = str(run_dir)
@@ -237,11 +201,11 @@ class SearchLoop:
         """Read how a run has ended from its record."""
         if slot.mailbox is not None:
             slot.mailbox.close()
-        record = _left_over(slot.run_dir)
+        record = left_over(slot.run_dir)
         status = record.fields["status"] if record is not None else "running"
         reason = str(record.fields.get("reason") or status) if record is not None else ""
         if status in ("running", "queued"):
-            reason = why or _death(code, shown_path(slot.run_dir / LOG))
+            reason = why or death(code, shown_path(slot.run_dir / LOG))
             if record is not None:
                 record.fields["status"] = "running"  # a queued one may have died before it began
                 record.finish("failed", slot.killed or reason)
@@ -345,7 +309,7 @@ class SearchLoop:
                 break
             time.sleep(POLL_SECONDS)
         for slot in list(self.slots):
-            record = _left_over(slot.run_dir)
+            record = left_over(slot.run_dir)
             if record is not None and record.fields["status"] in ("done", "pruned"):
                 with contextlib.suppress(Exception):
                     self._end_run(slot, 0)
@@ -374,27 +338,3 @@ class SearchLoop:
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
-
-
-def _left_over(run_dir: Path) -> RunRecord | None:
-    """The record in a folder where a run was begun before."""
-    return RunRecord.open(run_dir) if is_run_folder(run_dir) else None
-
-
-def _wait_until_free(run_dir: Path) -> None:
-    """Wait for a process that is saving its work before it ends."""
-    lock = FileLock(run_dir / ".lock")
-    try:
-        lock.acquire(timeout=2 * GRACE_SECONDS)
-    except Timeout:
-        raise UserError(f"{run_dir} is still in use by another process") from None
-    lock.release()
-
-
-def _death(code: int, log: str) -> str:
-    """What became of a process that could not say so itself."""
-    if code >= 0:
-        return f"its process ended with exit code {code}; its log: {log}"
-    name = signal.Signals(-code).name
-    hint = ", as happens when memory runs out" if -code == signal.SIGKILL else ""
-    return f"its process was ended by {name}{hint}; its log: {log}"

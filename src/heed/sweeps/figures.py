@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.sweeps.objective import Objective
-from heed.sweeps.study import best_trials
+from heed.sweeps.outcomes import best_trials
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

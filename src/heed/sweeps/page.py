@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heed.files import replacing
 from heed.sweeps.figures import draw_all
-from heed.sweeps.study import best_trials, is_lost
+from heed.sweeps.outcomes import best_trials, is_lost
 from heed.sweeps.study_file import StudyFile
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import platform
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from filelock import FileLock, Timeout
 
 from heed.errors import UserError
 from heed.sweeps.named import make_pruner, make_sampler
-from heed.sweeps.objective import Objective
+from heed.sweeps.outcomes import counts, is_lost
+from heed.sweeps.same_study import check_same
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Params, Space
 from heed.sweeps.storage import close_storage, open_storage, storage_errors
@@ -330,77 +330,6 @@ def _open_or_create(folder: Path, settings: Settings) -> Any:
             directions=[objective.direction for objective in settings.objectives],
             load_if_exists=True,  # another process may have been faster
         )
-
-
-def check_same(before: dict[str, Any], now: dict[str, Any], name: str) -> None:
-    """Refuse to go on with a study of something else.
-
-    Raises:
-        UserError: With what differs.
-    """
-    differences = []
-    for key in sorted({*before["space"], *now["space"]}):
-        was, will = before["space"].get(key), now["space"].get(key)
-        if was != will:
-            differences.append(f"{key} was {was or 'not varied'}, and is {will or 'not varied'}")
-    if before["objectives"] != now["objectives"]:
-        differences.append(
-            f"the objective was {', '.join(before['objectives'])}, "
-            f"and is {', '.join(now['objectives'])}"
-        )
-    if before["seeds"] != now["seeds"]:
-        differences.append(f"sweep.seeds was {before['seeds']}, and is {now['seeds']}")
-    varied = {*before["space"], *now["space"]}
-    for key in sorted({*before["fixed"], *now["fixed"]} - varied):
-        was, will = before["fixed"].get(key), now["fixed"].get(key)
-        if was != will:
-            differences.append(f"{key} was {was}, and is {will}")
-    if differences:
-        more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
-        raise UserError(
-            f"the study {name} was begun with other values: {'; '.join(differences[:5])}{more}",
-            "type the same values as then, or begin another study with sweep.study_name=NAME",
-        )
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial counts against `n_trials`: all but those that are run again."""
-    return not is_lost(trial)
-
-
-def is_lost(trial: FrozenTrial) -> bool:
-    """Whether a trial's process has gone without a word."""
-    return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
-
-
-def best_trials(
-    trials: Sequence[FrozenTrial], objectives: Sequence[Objective]
-) -> list[FrozenTrial]:
-    """The best complete trial, the first of equals; of several objectives the Pareto front."""
-    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    if not done:
-        return []
-    if len(objectives) == 1:
-        sign = -1.0 if objectives[0].mode == "max" else 1.0
-        return [min(done, key=lambda trial: sign * trial.values[0])]
-    return [trial for trial in done if not any(_dominates(o, trial, objectives) for o in done)]
-
-
-def stale_trials(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> int:
-    """How many trials have ended since the last one that was better than all before it."""
-    ended = [trial for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
-    ended.sort(key=lambda trial: trial.datetime_complete or datetime.max)
-    best = best_trials(ended, objectives)
-    if not best:
-        return 0
-    last = max(ended.index(trial) for trial in best)
-    return len(ended) - 1 - last
-
-
-def _dominates(one: FrozenTrial, other: FrozenTrial, objectives: Sequence[Objective]) -> bool:
-    pairs = list(zip(objectives, one.values, other.values, strict=True))
-    worse = any(objective.better(theirs, ours) for objective, ours, theirs in pairs)
-    return not worse and any(objective.better(ours, theirs) for objective, ours, theirs in pairs)
 
 
 def _first_missing(grid: Sequence[Params], trials: Sequence[FrozenTrial]) -> Params | None:
