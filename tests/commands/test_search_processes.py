@@ -116,7 +116,7 @@ def test_two_commands_share_a_study(command, folder: Path):
     assert len(list(folder.glob("trial-*/run.json"))) == 6
 
 
-@pytest.mark.learning
+@pytest.mark.faults
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_trials_run_side_by_side_with_their_share_of_the_cores(command, folder: Path):
     code, out = command("sweep.n_trials=4", "sweep.jobs=2", "trainer.max_steps=30", *LONG[1:]).end()
