@@ -274,8 +274,9 @@ def test_a_file_of_ones_own_holds_the_search_and_nothing_else(
     assert "sweep=more must hold settings of the search only, but sets seed" in wrong.err
 
 
-def test_without_m_it_says_so(heed: Heed):
-    answer = heed("train", "sweep=optuna")
+@pytest.mark.parametrize("verb", ["train", "check"])
+def test_without_m_it_says_so(heed: Heed, verb: str):
+    answer = heed(verb, "sweep=optuna")
     assert answer.code == 2
     assert "heed train -m" in answer.err
 

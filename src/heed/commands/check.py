@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
@@ -49,7 +50,7 @@ def report(config: dict[str, Any], overrides: list[str]) -> None:
         *cost_lines(config, known),
         "",
         "the config is right; to train it:",
-        f"  heed train {' '.join(overrides)}".rstrip(),
+        f"  {shlex.join(['heed', 'train', *overrides])}",
     ]:
         print(line)
 

@@ -50,7 +50,7 @@ def launch(
             raise UserError(f"{word} is for sweeps, of one run or more", "add -m")
     frozen = compose(config_name, overrides, user)
     check(frozen)
-    if frozen.get("sweep") and new_runs:
+    if frozen.get("sweep"):
         raise UserError(
             f"sweep={frozen['choices']['sweep']} searches over many runs, but -m is missing",
             "write heed train -m and give a key several values, such as "
