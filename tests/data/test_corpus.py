@@ -243,19 +243,18 @@ def test_memory_stays_flat(tmp_path):
         for i in range(20_011):
             stream.write(json.dumps({"text": f"{i} " + "word " * 400, "label": "a"}) + "\n")
     code = """
-import resource, sys
+import sys
 from heed.data.corpus import Corpus
 from heed.data.records import record_kind
 from heed.data.sources import FileSource
+from heed.memory import peak_bytes
 import datasets, pyarrow
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before = peak()
+before = peak_bytes()
 corpus = Corpus(source=FileSource(path=sys.argv[1], held_out={"validation": 0.1}),
                 kind=record_kind("labelled_text"), cache_dir=sys.argv[1])
 from pathlib import Path
 corpus._build(Path(sys.argv[1]), "train")
-print(peak() - before)
+print((peak_bytes() - before) / 2**20)
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120
