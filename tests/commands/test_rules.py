@@ -171,6 +171,29 @@ def test_one_mistake(values: dict[str, Any], words: str, frozen: Frozen, told: T
     assert told(validate, put(frozen(), **values)) == [words]
 
 
+@pytest.mark.parametrize("value", [True, 3, "x", ["a"]])
+@pytest.mark.parametrize("group", ["decoding", "sweep"])
+def test_a_group_is_a_mapping(group: str, value: Any, frozen: Frozen, told: Told) -> None:
+    (fault,) = told(validate, put(frozen(), **{group: value}))
+    assert fault.startswith(f"{group} must be a mapping")
+
+
+@pytest.mark.parametrize("key", ["model.d_model", "model.n_heads", "model.n_layers"])
+def test_a_size_that_is_null(key: str, frozen: Frozen, told: Told) -> None:
+    (fault,) = told(validate, put(frozen(), **{key.replace(".", "__"): None}))
+    assert fault == f"{key} must be a whole number, but is null"
+
+
+@pytest.mark.parametrize("key", ["task.monitor", "task.mode", "sweep.study_name"])
+def test_what_a_search_needs(key: str, frozen: Frozen, told: Told) -> None:
+    config = frozen("sweep=optuna")
+    config["task"]["_target_"] = "package.of.the.User"
+    group, name = key.split(".")
+    del config[group][name]
+    (fault,) = told(validate, config)
+    assert fault.startswith(f"{key} must be given")
+
+
 def test_data_that_do_not_suit_the_task(frozen: Frozen, told: Told) -> None:
     assert told(validate, frozen("data=squad")) == [
         "data=squad must suit task=translation, which needs pairs, but has passages for qa and "

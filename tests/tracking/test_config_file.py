@@ -6,6 +6,9 @@ import math
 import random
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from heed.errors import UserError
@@ -71,8 +74,6 @@ def test_a_value_that_is_shared_is_written_out_twice(tmp_path):
 
 
 def test_objects_are_not_written_and_tags_not_obeyed(tmp_path):
-    import yaml
-
     with pytest.raises(yaml.YAMLError):
         save_config({"a": object()}, tmp_path / "c.yaml")
     assert not (tmp_path / "c.yaml").exists()
@@ -94,3 +95,41 @@ def test_broken_files_are_named(tmp_path, text, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no\.yaml does not exist"):
         load_config(tmp_path / "no.yaml")
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=9),
+    st.sampled_from(
+        ["1e-4", "0x1f", "010", "1_000", "yes", "~", "", "a: b", "- a", "a #b", "2001-01-01"]
+    ),
+    st.sampled_from(
+        ["word " * 40, "x" * 150, "a\nb", "\tx", "\u2028", "'", '"', "[1]", "&a", "*a"]
+    ),
+)
+KEYS = st.one_of(
+    st.from_regex(r"[a-z_]{1,5}", fullmatch=True), st.sampled_from(["on", "null", "1"])
+)
+CONFIGS = st.recursive(
+    st.one_of(SCALARS, st.lists(SCALARS, max_size=3)),
+    lambda inner: st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(config=st.dictionaries(KEYS, CONFIGS, min_size=1, max_size=4))
+def test_whatever_is_saved_comes_back(config, tmp_path_factory):
+    path = tmp_path_factory.mktemp("c") / "config.yaml"
+    save_config(config, path)
+    assert repr(load_config(path)) == repr(config)
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, "- " * 1_000_000, "a: " + "{a: " * 5000])
+def test_a_nest_without_end_is_refused(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match="nested too deeply"):
+        load_config(tmp_path / "config.yaml")

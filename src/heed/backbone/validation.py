@@ -27,6 +27,7 @@ SIZES = (
     "n_decoder_layers",
     "max_length",
 )
+NEEDED_SIZES = ("d_model", "n_heads", "d_feed_forward", "n_layers")
 LARGEST_SIZE = 2**31 - 1  # a token's id is kept in 32 bits; no width or length comes near
 LARGEST = {
     "n_layers": 1000,
@@ -61,11 +62,13 @@ def check_values(values: Mapping[str, Any]) -> None:
     ]
     for name in SIZES:
         size = values[name]
-        if size is not None and not (_is_integer(size) and size > 0):
+        if size is None and name not in NEEDED_SIZES:
+            continue
+        if not (_is_integer(size) and size > 0):
             errors.append(
                 UserError(f"model.{name} must be a positive whole number, but is {size!r}")
             )
-        elif size is not None and size > LARGEST.get(name, LARGEST_SIZE):
+        elif size > LARGEST.get(name, LARGEST_SIZE):
             most = LARGEST.get(name, LARGEST_SIZE)
             errors.append(UserError(f"model.{name} must be at most {most:,}, but is {size:,}"))
     for name in PROBABILITIES:

@@ -17,7 +17,7 @@ from typing import Any
 
 from heed.commands.groups import groups
 from heed.errors import UserError, raise_together
-from heed.tracking.flat_config import leaves
+from heed.tracking.config_file import leaves
 
 Config = dict[str, Any]
 Job = Callable[[Config, list[str]], "float | None"]

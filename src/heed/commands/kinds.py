@@ -49,7 +49,7 @@ NEEDED = (
     *("data.labels", "data.columns", "data.split_columns", "data.invalid", "data.cache_dir"),
     *("data.max_tokens", "data.batch_size", "data.eval_max_tokens", "data.num_workers"),
     *("data.limit_examples", "data.name", "data.kind", "seed", "trainer.accelerator"),
-    *("trainer.strategy", "trainer.devices", "trainer.precision"),
+    *("trainer.strategy", "trainer.devices", "trainer.precision", "sweep.study_name"),
 )
 # Nodes that are always built. A callback may be switched off by null, and so may a logger.
 BUILT = (
@@ -72,7 +72,7 @@ def kind_faults(frozen: dict[str, Any]) -> Iterator[UserError]:
         parent, last = _parent(frozen, key)
         if parent is not None and last not in parent:
             yield UserError(f"{key} must be given, but is not there", f"add +{key}=...")
-    for key in ("callbacks", "logger"):
+    for key in ("callbacks", "logger", "decoding", "sweep"):
         if not isinstance(frozen.get(key), (dict, type(None))):
             yield UserError(f"{key} must be a mapping or null, but is {shown(frozen[key])}")
     yield from _target_faults(frozen)

@@ -122,6 +122,11 @@ def search_is_right(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     from heed.sweeps.settings import Settings
 
     task = frozen["task"]
+    missing = [f"task.{name}" for name in ("monitor", "mode") if name not in task]
+    if missing:
+        for key in missing:
+            yield UserError(f"{key} must be given for a search, but is not", f"add +{key}=...")
+        return
     try:
         Settings.read(node, monitor=task["monitor"], mode=task["mode"], seed=frozen["seed"])
     except UserError as error:

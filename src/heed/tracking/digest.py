@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.errors import UserError
-from heed.tracking.flat_config import flat_config
+from heed.tracking.config_file import leaves, load_config
 from heed.tracking.lock import holder_is_gone
 from heed.tracking.record import RunRecord
 
@@ -113,7 +113,7 @@ def read_digest(folder: Path) -> Digest:
     place = str(folder)
     try:
         record = RunRecord.open(folder)
-        config = flat_config(folder / CONFIG_NAME)
+        config = dict(leaves(load_config(folder / CONFIG_NAME)))
     except UserError as error:
         return Digest(place, "broken", str(error).splitlines()[0])
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heed.tracking.flat_config import leaves
+from heed.tracking.config_file import leaves
 from heed.tracking.saved_run import SavedRun
 
 SPLITS = ("train", "validation", "test")

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from heed.tracking.artifacts import Kind, artifact_files, lineage
 from heed.tracking.background import Background
-from heed.tracking.flat_config import leaves
+from heed.tracking.config_file import leaves
 from heed.tracking.record import RunRecord
 from heed.tracking.tolerant import Tolerant
 
