@@ -26,6 +26,7 @@ from heed.tracking.record import RunRecord
 from heed.training.mailbox import Mailbox
 
 POLL_SECONDS = 0.01
+ASK_SECONDS = 1.0  # between two questions to the storage for a trial, after it had none
 LOST_SECONDS = 15.0  # between two looks for trials whose process has gone
 LOG = "logs/trial.log"
 
@@ -48,6 +49,7 @@ class SearchLoop:
         self.display = Display(study, self.slots)
         self._began = time.monotonic()
         self._looked = self._beat = 0.0
+        self._asks_again = 0.0  # when the storage is next asked for a trial
         self._failures = 0
         self._signals: list[int] = []
         self._fatal: UserError | None = None
@@ -87,13 +89,25 @@ class SearchLoop:
                 self._ending = "stopped; the same command goes on"
                 self._stop_all(self._signals[0])
                 return
-            while len(self.slots) < self.settings.jobs and self._may_begin() and self._begin():
-                pass
+            self._fill_slots()
             if not self.slots and self._ending:
                 return
             self._look_after_others()
             self.display.refresh()
             time.sleep(POLL_SECONDS)
+
+    def _fill_slots(self) -> None:
+        """Begin trials in all free places, as long as there are any to begin.
+
+        When there are none, the last trials are still running, here or elsewhere. One that ends
+        here is asked about at once; whatever others do, after a while.
+        """
+        while len(self.slots) < self.settings.jobs and self._may_begin():
+            if self.slots and time.monotonic() < self._asks_again:
+                return
+            if not self._begin():
+                self._asks_again = time.monotonic() + ASK_SECONDS
+                return
 
     def _attend(self, slot: Slot) -> None:
         """Answer a trial's reports, and see whether its run has ended."""
@@ -262,6 +276,7 @@ class SearchLoop:
 
     def _close(self, slot: Slot) -> None:
         self.slots.remove(slot)
+        self._asks_again = 0.0
         self.display.ended(slot)
 
     @property
