@@ -329,13 +329,13 @@ def test_a_run_that_fails_does_not_stop_the_sweep(capsys: pytest.CaptureFixture[
             raise UserError("the file is empty")
         return 0.25
 
-    arguments = Arguments(overrides=["seed=2,3,5,7"], multirun=True)
+    arguments = Arguments(overrides=["seed=2,3,5,7", "name=x"], multirun=True)
     assert launch("train", arguments, job, accept) == 1
     shown = capsys.readouterr()
     assert "sweep: 4 runs, 2 failed" in shown.out
     assert "[2] seed=3: failed: RuntimeError: boom" in shown.out
     assert "[3] seed=5: failed: the file is empty" in shown.out
-    assert "[4] seed=7: 0.25  outputs/translation/default/" in shown.out
+    assert "[4] seed=7: 0.25  outputs/translation/x/" in shown.out
     assert shown.err.count("Traceback") == 1  # of the defect, not of the user's mistake
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
-import traceback
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from heed.commands.compose import (
     Check,
-    Config,
     Job,
     compose,
     config_dirs,
@@ -20,23 +18,11 @@ from heed.commands.compose import (
     in_house_words,
     tidy,
 )
-from heed.commands.run_folder import claim_run_folder
-from heed.errors import EXIT_DONE, EXIT_FAILED, RunFailed, UserError, UserErrors, raise_together
-from heed.tracking.config_file import load_config
-from heed.tracking.record import RunRecord
+from heed.commands.sweep_points import Points
+from heed.errors import EXIT_DONE, UserError, UserErrors, raise_together
 
+GRID = ".BasicSweeper"  # Hydra's own, of lists of values
 SEARCH = ".OptunaSweeper"  # Hydra's entry to `heed.commands.search`
-
-
-@dataclass
-class Point:
-    """One run of a sweep: what sets it apart, and what became of it."""
-
-    overrides: list[str]
-    run_dir: str = ""
-    value: float | None = None
-    failure: str = ""
-    elsewhere: bool = False
 
 
 def sweep(
@@ -63,60 +49,19 @@ def sweep(
         UserError: If the config of any point of a grid is wrong.
     """
     overrides = tidy(overrides, config_dirs(config_dir))
-    with (
-        hydra_session(config_dir) as hydra,
-        in_house_words(config_name, overrides, config_dir, True),
-    ):
-        if _sweeper(hydra, config_name, overrides).endswith(SEARCH):
-            from heed.commands.search import Search
-
-            search = Search(check, config_dir)
-            return int(hydra.multirun(config_name, search, overrides, False))
-    points: list[Point] = []
-    parent = os.getpid()
-
-    def run_point(composed: Any) -> float | str | None:
-        from hydra.core.hydra_config import HydraConfig
-
-        hydra_part = HydraConfig.get()
-        point = Point([str(word) for word in hydra_part.overrides.task])
-        points.append(point)
-        total = f"/{len(grid)}" if grid else ""
-        print(f"\n[{len(points)}{total}] {' '.join(point.overrides)}", flush=True)
-        try:
-            frozen = _freeze_point(composed, hydra_part)
-            check(frozen)
-            claim_run_folder(frozen)
-            point.run_dir = frozen["paths"]["run_dir"]
-            if str(hydra_part.launcher._target_).endswith(".SlurmLauncher"):
-                assert queue is not None, "only a new run can be queued"
-                queue(frozen, point.overrides)
-                point.elsewhere = True
-                return point.run_dir
-            point.value = job(frozen, point.overrides)
-        except Exception as error:
-            if os.getpid() != parent:
-                raise  # a launcher of other processes tells its parent in its own way
-            if isinstance(error, (UserError, RunFailed)):
-                point.failure = str(error)
-            else:
-                point.failure = f"{type(error).__name__}: {error}"
-                traceback.print_exc()
-            return float("nan")
-        return point.value
-
-    with (
-        hydra_session(config_dir) as hydra,
-        in_house_words(config_name, overrides, config_dir, True),
-    ):
-        grid = grid_points(hydra, config_name, overrides)
+    with _many_runs(config_name, overrides, config_dir) as hydra:
+        sweeper = _sweeper(hydra, config_name, overrides)
+        if sweeper.endswith(SEARCH):
+            return _search(hydra, config_name, overrides, check, config_dir)
+        grid = _grid(hydra, overrides) if sweeper.endswith(GRID) else []
         _check_points(hydra, config_name, grid, check)
+        points = Points(job, queue, check, len(grid))
         try:
-            hydra.multirun(config_name, run_point, overrides, with_log_configuration=False)
+            hydra.multirun(config_name, points, overrides, with_log_configuration=False)
         except BaseException:
-            _summary(points)  # what was done until the sweep was stopped
+            points.summary()  # what was done until the sweep was stopped
             raise
-    return _summary(points)
+    return points.summary()
 
 
 def visit(
@@ -133,17 +78,11 @@ def visit(
         UserError: If a config is wrong, or the values are not a grid.
     """
     overrides = tidy(overrides, config_dirs(config_dir))
-    with (
-        hydra_session(config_dir) as hydra,
-        in_house_words(config_name, overrides, config_dir, True),
-    ):
-        if _sweeper(hydra, config_name, overrides).endswith(SEARCH):
-            from heed.commands.search import Search
-
-            return int(
-                hydra.multirun(config_name, Search(check, config_dir, job), overrides, False)
-            )
-        grid = grid_points(hydra, config_name, overrides)
+    with _many_runs(config_name, overrides, config_dir) as hydra:
+        sweeper = _sweeper(hydra, config_name, overrides)
+        if sweeper.endswith(SEARCH):
+            return _search(hydra, config_name, overrides, check, config_dir, job)
+        grid = _grid(hydra, overrides) if sweeper.endswith(GRID) else []
         _check_points(hydra, config_name, grid, check)
     if not grid:
         raise UserError("-m needs lists of values here, but a sweeper would choose them")
@@ -153,13 +92,61 @@ def visit(
     return EXIT_DONE
 
 
-def _freeze_point(composed: Any, hydra_part: Any) -> Config:
-    """Freeze a sweep's task config, to which Hydra's own part has to be given back."""
-    from omegaconf import open_dict
+@contextlib.contextmanager
+def _many_runs(config_name: str, overrides: list[str], config_dir: Path | None) -> Iterator[Any]:
+    """Hydra, with its errors turned into ours."""
+    with (
+        hydra_session(config_dir) as hydra,
+        in_house_words(config_name, overrides, config_dir, True),
+    ):
+        yield hydra
 
-    with open_dict(composed):
-        composed.hydra = {"runtime": {"choices": dict(hydra_part.runtime.choices)}}
-    return freeze(composed)
+
+def _sweeper(hydra: Any, config_name: str, overrides: list[str]) -> str:
+    """The class of the sweeper that is chosen; "" for Hydra's own with values in its config."""
+    from hydra.types import RunMode
+
+    composed = hydra.compose_config(config_name, overrides, RunMode.MULTIRUN)
+    sweeper = composed.hydra.sweeper
+    return "" if sweeper.get("params") else str(sweeper.get("_target_", ""))
+
+
+def _search(
+    hydra: Any,
+    config_name: str,
+    overrides: list[str],
+    check: Check,
+    config_dir: Path | None,
+    visitor: Job | None = None,
+) -> int:
+    """Search, or show a visitor the config of the first trial; returns the exit code."""
+    from heed.commands.search import Search
+
+    search = Search(check, config_dir, visitor)
+    return int(hydra.multirun(config_name, search, overrides, with_log_configuration=False))
+
+
+def _grid(hydra: Any, overrides: list[str]) -> list[list[str]]:
+    """The overrides of every run of a sweep over lists of values, in the order they will run.
+
+    Empty where a value is an interval, so that the points are not known beforehand.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    choices: dict[str, list[str]] = {}
+    fixed: list[str] = []
+    for override in OverridesParser.create(hydra.config_loader).parse_overrides(overrides):
+        if override.is_hydra_override():
+            fixed.append(str(override.input_line))
+            continue
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            return []
+    return [fixed + list(point) for point in itertools.product(*choices.values())]
 
 
 def _check_points(hydra: Any, config_name: str, grid: list[list[str]], check: Check) -> None:
@@ -178,67 +165,3 @@ def _check_points(hydra: Any, config_name: str, grid: list[list[str]], check: Ch
                     where = f" (at {' '.join(overrides)})"
                     errors.append(UserError(single.problem + where, single.remedy))
     raise_together(errors)
-
-
-def _look_up(point: Point) -> None:
-    """What became of a run that was trained elsewhere."""
-    record = RunRecord.open(Path(point.run_dir))
-    status = record.fields["status"]
-    if status in ("failed", "interrupted", "stopped"):
-        point.failure = record.fields["reason"] or status
-    elif status == "done":
-        monitor = load_config(record.run_dir / "config.yaml")["task"]["monitor"]
-        point.value = record.fields["metrics"].get(monitor)
-    else:
-        point.overrides.append(f"({status})")
-
-
-def _summary(points: list[Point]) -> int:
-    for point in points:
-        if point.elsewhere:
-            _look_up(point)
-    failed = [point for point in points if point.failure]
-    print(f"\nsweep: {len(points)} runs, {len(failed)} failed")
-    for number, point in enumerate(points, start=1):
-        words = " ".join(point.overrides)
-        if point.failure:
-            print(f"  [{number}] {words}: failed: {point.failure}")
-        else:
-            value = "" if point.value is None else f"{point.value:.6g}  "
-            print(f"  [{number}] {words}: {value}{point.run_dir}")
-    return EXIT_FAILED if failed else EXIT_DONE
-
-
-def grid_points(hydra: Any, config_name: str, overrides: list[str]) -> list[list[str]]:
-    """The overrides of every run of a sweep over lists of values, in the order they will run.
-
-    Empty where the points are not known beforehand: another sweeper than Hydra's own picks them,
-    or a value is an interval.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    if not _sweeper(hydra, config_name, overrides).endswith(".BasicSweeper"):
-        return []
-    choices: dict[str, list[str]] = {}
-    fixed: list[str] = []
-    for override in OverridesParser.create(hydra.config_loader).parse_overrides(overrides):
-        if override.is_hydra_override():
-            fixed.append(str(override.input_line))
-            continue
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            return []
-    return [fixed + list(point) for point in itertools.product(*choices.values())]
-
-
-def _sweeper(hydra: Any, config_name: str, overrides: list[str]) -> str:
-    """The class of the sweeper that is chosen; "" for Hydra's own with values in its config."""
-    from hydra.types import RunMode
-
-    composed = hydra.compose_config(config_name, overrides, RunMode.MULTIRUN)
-    sweeper = composed.hydra.sweeper
-    return "" if sweeper.get("params") else str(sweeper.get("_target_", ""))

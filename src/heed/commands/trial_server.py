@@ -42,15 +42,8 @@ POLL_SECONDS = 0.01
 ENDING_SECONDS = 30.0  # from the end of the searcher until a trial that saves its work is ended
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ROOMS = (
-    "text",
-    "backbone",
-    "heads",
-    "metrics",
-    "data",
-    "decoding",
-    "tasks",
-    "training",
-    "tracking",
+    *("text", "backbone", "heads", "metrics", "data", "decoding"),
+    *("tasks", "training", "tracking"),
 )
 LIBRARIES = (
     *("lightning.pytorch", "torchmetrics", "datasets", "tokenizers", "sacrebleu", "rouge_score"),
@@ -127,10 +120,9 @@ def run_trial(request: dict[str, Any]) -> int:
             on with; `run_dir`; `log` for what it prints; `folder` and `environment` of the process;
             `argv` for its record; and `slot`, its place among the `jobs` that run at once.
     """
+    # Signals at the terminal are the searcher's alone, and a kill takes the run's children along.
     with contextlib.suppress(OSError):
-        os.setpgid(
-            0, 0
-        )  # signals at the terminal are the searcher's, and a kill takes children along
+        os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _end_with_term)
     _print_to(Path(request["log"]))
@@ -238,10 +230,9 @@ def preload() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
-            try:
+            # An extra that is not there or is broken, which only a run that uses it may fail for.
+            with contextlib.suppress(Exception):
                 importlib.import_module(name)
-            except Exception:  # an extra that is not there, or one that is broken
-                continue
 
 
 def main(words: list[str]) -> int:
