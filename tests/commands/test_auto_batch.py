@@ -127,8 +127,8 @@ def prepared(
 ) -> Callable[..., tuple[dict[str, Any], Any]]:
     """A run folder as it is before its first step; the config and the parts of the run."""
     from heed.commands.assemble import assemble
-    from heed.commands.run_paths import CONFIG, TOKENIZER
     from heed.tracking.config_file import save_config
+    from heed.tracking.folder import CONFIG, TOKENIZER
     from heed.tracking.record import RunRecord
 
     def make(*words: str) -> tuple[dict[str, Any], Any]:

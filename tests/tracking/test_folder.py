@@ -9,7 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from heed.errors import UserError
-from heed.tracking.folder import create_run_folder, find_run_folders, near_run_folders
+from heed.tracking.folder import (
+    CHECKPOINTS,
+    create_run_folder,
+    find_run_folders,
+    near_run_folders,
+)
+from heed.training.callbacks.saving import FOLDER
 
 
 def make_run(folder, seconds):
@@ -17,6 +23,10 @@ def make_run(folder, seconds):
     (folder / "run.json").write_text("{}")
     os.utime(folder / "run.json", (seconds, seconds))
     return folder
+
+
+def test_training_saves_where_others_look():
+    assert FOLDER == CHECKPOINTS  # training and tracking do not know one another
 
 
 def test_folders_made_at_once_are_all_different(tmp_path):

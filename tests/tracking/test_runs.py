@@ -12,7 +12,7 @@ from run_folders import make_run
 
 from heed.errors import UserError
 from heed.tracking.curves import read_curve
-from heed.tracking.metrics_file import FILE_NAME
+from heed.tracking.folder import METRICS
 from heed.tracking.runs import Runs, runs
 
 CURVE = "step,train/loss,val/accuracy\n1,2.0,\n3,1.0,\n,,50.0\n4,,55.5\n"
@@ -74,7 +74,7 @@ def test_a_curve_of_one_metric(root: Path) -> None:
     assert read_curve(run, "val/accuracy") == [(3.0, 50.0), (4.0, 55.5)]
     assert read_curve(run, "val/bleu") == []
     assert read_curve(root / "seed=3", "train/loss") == []
-    (run / FILE_NAME).write_text("step,train/loss\n1,x\n", "utf-8")
+    (run / METRICS).write_text("step,train/loss\n1,x\n", "utf-8")
     with pytest.raises(UserError, match="is broken"):
         read_curve(run, "train/loss")
 

@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from heed.commands.run_paths import CHECKPOINTS
 from heed.commands.summary import shown_path
 from heed.errors import RunFailed
+from heed.tracking.folder import CHECKPOINTS
 
 # torch's words: "... (pid 7) is killed by signal: Killed." or "... (pid(s) 7) exited unexpectedly".
 _LOADER_DIED = re.compile(

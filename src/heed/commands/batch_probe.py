@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from heed.commands.auto_batch import LONGEST_STEP_SECONDS, SHARES, Probe, extrapolated, fits
 from heed.commands.quiet import quiet_libraries
-from heed.commands.run_paths import TOKENIZER, open_run
+from heed.commands.run_paths import open_run
 from heed.memory import host_memory, is_out_of_memory, peak_bytes
+from heed.tracking.folder import TOKENIZER
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from heed.commands.arguments import parse_arguments
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
-from heed.commands.run_paths import LOGS, PREDICTIONS, find_checkpoint
+from heed.commands.run_paths import find_checkpoint
 from heed.commands.summary import print_config, score_line
 from heed.commands.trained import (
     LEARNED,
@@ -25,6 +25,7 @@ from heed.commands.trained import (
 )
 from heed.errors import EXIT_DONE, UserError, nearest
 from heed.files import replacing, writing_error
+from heed.tracking.folder import LOGS, PREDICTIONS
 from heed.tracking.record import RunRecord
 
 if TYPE_CHECKING:

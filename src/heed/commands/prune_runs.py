@@ -11,7 +11,6 @@ from heed.commands.summary import shown_path
 from heed.errors import EXIT_DONE, UserError, nearest
 from heed.files import readable_bytes
 from heed.tracking.checkpoint_pruning import (
-    FOLDER,
     KEEPABLE,
     Pruning,
     bytes_of,
@@ -19,6 +18,7 @@ from heed.tracking.checkpoint_pruning import (
     prune,
 )
 from heed.tracking.digest import Digest
+from heed.tracking.folder import CHECKPOINTS
 from heed.tracking.lock import run_lock
 from heed.tracking.record import RunRecord
 
@@ -102,5 +102,5 @@ def _say(plan: Pruning) -> None:
     gone = ", ".join(path.name for path in plan.going)
     stays = ", ".join(path.name for path in plan.staying) or "none"
     note = f" ({plan.note})" if plan.note else ""
-    print(f"{shown_path(plan.run_dir / FOLDER)}\n  go    {gone}: {readable_bytes(plan.freed)}")
+    print(f"{shown_path(plan.run_dir / CHECKPOINTS)}\n  go    {gone}: {readable_bytes(plan.freed)}")
     print(f"  stay  {stays}{note}")

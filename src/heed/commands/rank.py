@@ -18,10 +18,10 @@ from pathlib import Path
 from heed.commands.fit import fit
 from heed.commands.quiet import quiet_libraries
 from heed.commands.rendezvous import Rendezvous, meet_at
-from heed.commands.run_paths import CONFIG, LOGS, TOKENIZER
 from heed.commands.world import World, enter
 from heed.errors import EXIT_FAILED, UserError
 from heed.tracking.config_file import load_config
+from heed.tracking.folder import CONFIG, LOGS, RECORD_NAME, TOKENIZER
 from heed.tracking.record import RunRecord
 
 PARENT_SECONDS = 10.0  # after the first process has gone, until this one is ended
@@ -39,7 +39,7 @@ def follow(world: World) -> int:
     enter(world)
     rendezvous = Rendezvous(world)
     while (call := rendezvous.wait()).run_dir is not None:
-        if not Path(call.run_dir, "run.json").is_file():
+        if not Path(call.run_dir, RECORD_NAME).is_file():
             raise UserError(
                 f"the run folder must be seen by all machines, but {call.run_dir} is not here",
                 "choose a shared folder with paths.output_dir=FOLDER",

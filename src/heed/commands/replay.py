@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
 from heed.commands.quiet import quiet_libraries
-from heed.commands.run_paths import TOKENIZER
 from heed.commands.summary import print_config, shown_path
 from heed.commands.trained import Request, accelerator_here, check_amended, read_request
 from heed.errors import EXIT_DONE, UserError
+from heed.tracking.folder import TOKENIZER
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

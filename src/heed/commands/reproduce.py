@@ -19,13 +19,13 @@ from heed.commands.ranks import fit_to_world
 from heed.commands.reproduction import Reproduction, differing_ingredients, opening, report
 from heed.commands.resume import PLACES
 from heed.commands.run_folder import claim_run_folder
-from heed.commands.run_paths import CONFIG
 from heed.commands.summary import print_config, shown_path
 from heed.commands.train import check_nodes, write_down
 from heed.commands.trained import Request, check_amended, read_request, unused_data
 from heed.commands.world import World
 from heed.errors import EXIT_DONE, EXIT_FAILED, RunFailed, UserError
 from heed.tracking.config_file import load_config
+from heed.tracking.folder import CONFIG, METRICS
 from heed.tracking.lock import is_held, run_lock
 from heed.tracking.record import RunRecord
 from heed.tracking.saved_run import SavedRun, read_saved_run
@@ -118,7 +118,7 @@ def check_repeatable(record: RunRecord) -> None:
             f"{place} has not been trained yet, so there is nothing to compare with",
             f"train it: heed train resume={place}",
         )
-    if not fields.get("steps") and not (record.run_dir / "metrics.csv").is_file():
+    if not fields.get("steps") and not (record.run_dir / METRICS).is_file():
         why = f" ({fields['reason']})" if fields.get("reason") else ""
         raise UserError(
             f"{place} must have made a step, but ended as {fields['status']!r} before that{why}",

@@ -7,9 +7,10 @@ import re
 import sys
 from pathlib import Path
 
-from heed.commands.run_paths import CHECKPOINTS, find_checkpoint
+from heed.commands.run_paths import find_checkpoint
 from heed.errors import UserError
 from heed.files import remove
+from heed.tracking.folder import CHECKPOINTS, METRICS
 from heed.tracking.record import RunRecord
 
 LAST = "last.ckpt"
@@ -102,7 +103,7 @@ def steps_reached(record: RunRecord) -> int:
     for path in (record.run_dir / CHECKPOINTS).glob("step=*.ckpt*"):
         match = _STEP.match(path.name)
         known += [int(match[1])] if match else []
-    metrics = record.run_dir / "metrics.csv"
+    metrics = record.run_dir / METRICS
     if metrics.is_file():
         rows = [row for row in read_metrics(metrics) if row.get("train/loss")]
         known += [int(row["step"]) for row in rows if row.get("step", "").isdigit()]

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heed.commands.run_paths import CHECKPOINTS, PREDICTIONS, is_checkpoint
+from heed.commands.run_paths import is_checkpoint
 from heed.tracking.agreement import CLOCK_COLUMNS, Agreement, verdict_of
+from heed.tracking.folder import CHECKPOINTS, METRICS, TEST_PREDICTIONS
 from heed.tracking.record import RunRecord
 
 # What a clock says is never the same twice.
@@ -50,7 +51,7 @@ def compare_runs(one: Path, other: Path, *, finished: bool = True) -> list[Diffe
     traces = sorted(path.name for path in one.glob("trace-rank-*.jsonl"))
     for differences in (
         *(_in_lines(one / name, other / name) for name in traces),
-        _in_metrics(one / "metrics.csv", other / "metrics.csv"),
+        _in_metrics(one / METRICS, other / METRICS),
         _in_checkpoints(one, other, f"{CHECKPOINTS}/last.ckpt"),
         *(_in_finished(one, other) if finished else ()),
     ):
@@ -64,7 +65,7 @@ def compared(run: Path) -> dict[str, int]:
     from heed.training.callbacks.trace import read_trace, trace_path
     from heed.training.checkpoint_io import load_checkpoint
 
-    metrics = run / "metrics.csv"
+    metrics = run / METRICS
     checkpoint = load_checkpoint(run / CHECKPOINTS / "last.ckpt")
     return {
         "batches": len(read_trace(trace_path(run, 0))),
@@ -120,9 +121,8 @@ def _in_finished(one: Path, other: Path) -> list[Iterator[Difference]]:
         checks.append(iter([Difference(CHECKPOINTS, "best", f"{names[0]} / {names[1]}")]))
     else:
         checks += [_in_checkpoints(one, other, f"{CHECKPOINTS}/{name}") for name in names[0]]
-    predictions = f"{PREDICTIONS}/test.jsonl"
-    if (one / predictions).exists() or (other / predictions).exists():
-        checks.append(_in_lines(one / predictions, other / predictions))
+    if (one / TEST_PREDICTIONS).exists() or (other / TEST_PREDICTIONS).exists():
+        checks.append(_in_lines(one / TEST_PREDICTIONS, other / TEST_PREDICTIONS))
     return checks
 
 

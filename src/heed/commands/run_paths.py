@@ -13,15 +13,9 @@ from heed.commands.own_runs import check_files, confine, recall
 from heed.commands.trust import check_targets, check_words, trusted_modules
 from heed.errors import UserError, raise_together
 from heed.tracking.config_file import load_config
-from heed.tracking.folder import find_run_folders
+from heed.tracking.folder import CHECKPOINTS, CONFIG, find_run_folders
 from heed.tracking.record import RunRecord
 
-CONFIG = "config.yaml"
-OVERRIDES = "overrides.yaml"
-TOKENIZER = "tokenizer"
-CHECKPOINTS = "checkpoints"
-PREDICTIONS = "predictions"
-LOGS = "logs"
 LATEST = "latest"
 
 # The parts of every frozen config; `logger` and `callbacks` may be empty.

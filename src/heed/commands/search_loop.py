@@ -22,13 +22,14 @@ from heed.sweeps.outcomes import stale_trials
 from heed.sweeps.storage import HEARTBEAT_SECONDS
 from heed.sweeps.study import Study
 from heed.sweeps.study_file import trial_folder
+from heed.tracking.folder import LOGS
 from heed.tracking.record import RunRecord
 from heed.training.mailbox import Mailbox
 
 POLL_SECONDS = 0.01
 ASK_SECONDS = 1.0  # between two questions to the storage for a trial, after it had none
 LOST_SECONDS = 15.0  # between two looks for trials whose process has gone
-LOG = "logs/trial.log"
+LOG = f"{LOGS}/trial.log"
 
 
 class SearchLoop:

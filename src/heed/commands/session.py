@@ -21,11 +21,11 @@ from heed.commands.fit import fit
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
 from heed.commands.requeue import requeue
-from heed.commands.run_paths import CHECKPOINTS, CONFIG, LOGS, PREDICTIONS, TOKENIZER
 from heed.commands.summary import closing_summary, opening_summary, shown_path
 from heed.errors import UserError
 from heed.tracking.config_file import save_config
 from heed.tracking.environment import describe_computing, describe_gpus
+from heed.tracking.folder import CHECKPOINTS, CONFIG, LOGS, TEST_PREDICTIONS, TOKENIZER
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -204,7 +204,7 @@ def test(trainer: pl.Trainer, parts: Parts, record: RunRecord) -> None:
             verbose=False,
         )
     if trainer.is_global_zero:
-        write_predictions(parts.task.predictions, record.run_dir / PREDICTIONS / "test.jsonl")
+        write_predictions(parts.task.predictions, record.run_dir / TEST_PREDICTIONS)
         record.update(metrics=stage_metrics(trainer, "test/"))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heed.commands.run_paths import CHECKPOINTS
 from heed.files import readable_bytes
+from heed.tracking.folder import CHECKPOINTS
 
 if TYPE_CHECKING:
     from torch import nn

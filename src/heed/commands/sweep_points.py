@@ -12,6 +12,7 @@ from heed.commands.compose import Check, Config, Job, freeze
 from heed.commands.run_folder import claim_run_folder
 from heed.errors import EXIT_DONE, EXIT_FAILED, RunFailed, UserError
 from heed.tracking.config_file import load_config
+from heed.tracking.folder import CONFIG
 from heed.tracking.record import RunRecord
 
 
@@ -33,7 +34,7 @@ class Point:
         if status in ("failed", "interrupted", "stopped"):
             self.failure = record.fields["reason"] or status
         elif status == "done":
-            monitor = load_config(record.run_dir / "config.yaml")["task"]["monitor"]
+            monitor = load_config(record.run_dir / CONFIG)["task"]["monitor"]
             self.value = record.fields["metrics"].get(monitor)
         else:
             self.status = status

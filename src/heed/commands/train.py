@@ -19,12 +19,13 @@ from heed.commands.ranks import fit_to_world
 from heed.commands.resumable import resumable_checkpoint
 from heed.commands.resume import resume_folder, resumed_config
 from heed.commands.rules import validate
-from heed.commands.run_paths import CHECKPOINTS, CONFIG, OVERRIDES, open_run
+from heed.commands.run_paths import open_run
 from heed.commands.summary import print_config
 from heed.commands.trained import LEARNED, check_amended, unused_data
 from heed.commands.world import World, slurm_job
 from heed.errors import EXIT_DONE, UserError
 from heed.tracking.config_file import save_config
+from heed.tracking.folder import CHECKPOINTS, CONFIG, OVERRIDES
 from heed.tracking.jobs import remember_run, run_of_job
 from heed.tracking.lock import run_lock
 from heed.tracking.record import RunRecord

@@ -9,8 +9,9 @@ from heed.commands.amend import amend
 from heed.commands.arguments import Arguments
 from heed.commands.compose import compose
 from heed.commands.rules import validate
-from heed.commands.run_paths import TOKENIZER, find_checkpoint, open_run
+from heed.commands.run_paths import find_checkpoint, open_run
 from heed.errors import UserError, UserErrors, raise_together
+from heed.tracking.folder import TOKENIZER
 
 if TYPE_CHECKING:
     from heed.commands.assemble import Parts

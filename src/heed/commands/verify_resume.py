@@ -18,6 +18,7 @@ from heed.commands.compose import compose
 from heed.commands.rules import validate
 from heed.commands.run_comparison import Difference, compare_runs, compared
 from heed.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, UserError
+from heed.tracking.folder import CHECKPOINTS
 
 USAGE = """\
 usage: heed verify-resume [key=value ...]
@@ -229,4 +230,4 @@ def _done(attempt: Attempt, expected: int) -> None:
 def _saved_step(run: Path) -> int:
     from heed.training.checkpoint_io import load_checkpoint
 
-    return int(load_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"])
+    return int(load_checkpoint(run / CHECKPOINTS / "last.ckpt")["global_step"])

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from heed.tracking.folder import METRICS, TEST_PREDICTIONS
 from heed.tracking.saved_run import (
-    METRICS,
-    TEST_PREDICTIONS,
     SavedRun,
     read_test_predictions,
 )

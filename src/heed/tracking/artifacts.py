@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from heed.tracking.folder import CONFIG, OVERRIDES, TEST_PREDICTIONS, TOKENIZER
 from heed.tracking.record import RunRecord
 
 Kind = Literal["predictions", "config", "code", "samples", "tokenizer", "checkpoint"]
 
 _PLACES: dict[str, tuple[str, ...]] = {
-    "predictions": ("predictions/test.jsonl",),
-    "config": ("config.yaml", "overrides.yaml"),
+    "predictions": (TEST_PREDICTIONS,),
+    "config": (CONFIG, OVERRIDES),
     "code": ("code.diff", "project.diff"),
     "samples": ("samples",),
-    "tokenizer": ("tokenizer",),
+    "tokenizer": (TOKENIZER,),
 }
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heed.files import remove
+from heed.tracking.folder import CHECKPOINTS
 from heed.tracking.record import RunRecord
 
 KEEPABLE = ("best", "last", "none")
-FOLDER = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def plan_pruning(record: RunRecord, keep: Collection[str]) -> Pruning:
     Raises:
         UserError: If the record names a best checkpoint outside the run folder.
     """
-    folder = record.run_dir / FOLDER
+    folder = record.run_dir / CHECKPOINTS
     if not folder.is_dir() or folder.is_symlink():
-        note = f"{FOLDER} is a link and is left alone" if folder.is_symlink() else ""
+        note = f"{CHECKPOINTS} is a link and is left alone" if folder.is_symlink() else ""
         return Pruning(record.run_dir, [], [], 0, note)
     found = sorted(path for path in folder.glob("*.ckpt*") if path.name[0] != ".")
     kept, note = _kept(record, folder, keep)

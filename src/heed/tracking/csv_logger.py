@@ -12,7 +12,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from heed.files import replacing
-from heed.tracking.metrics_file import FILE_NAME, read_metrics
+from heed.tracking.folder import METRICS
+from heed.tracking.metrics_file import read_metrics
 
 
 class CsvLogger(Logger):
@@ -27,7 +28,7 @@ class CsvLogger(Logger):
 
     def __init__(self, *, run_dir: Path | str) -> None:
         super().__init__()
-        self.path = Path(run_dir) / FILE_NAME
+        self.path = Path(run_dir) / METRICS
         self._columns: list[str] | None = None
         self._rows: list[dict[str, Any]] = []
         self._written = 0  # rows on disk, once `_columns` is known

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from heed.errors import UserError
-from heed.tracking.metrics_file import FILE_NAME, read_metrics
+from heed.tracking.folder import METRICS
+from heed.tracking.metrics_file import read_metrics
 
 Curve = list[tuple[float, float]]
 
@@ -22,7 +23,7 @@ def read_curve(run_dir: Path, metric: str, along: str = "step") -> Curve:
     Raises:
         UserError: If the file is broken.
     """
-    path = run_dir / FILE_NAME
+    path = run_dir / METRICS
     if not path.is_file():
         return []
     curve: Curve = []

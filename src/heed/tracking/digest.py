@@ -13,10 +13,10 @@ from typing import Any
 
 from heed.errors import UserError
 from heed.tracking.config_file import leaves, load_config
+from heed.tracking.folder import CONFIG
 from heed.tracking.lock import holder_is_gone
 from heed.tracking.record import RunRecord
 
-CONFIG_NAME = "config.yaml"
 # Figures that are better when smaller, whatever stands before the slash.
 LOWER_IS_BETTER = ("loss", "perplexity", "calibration_error")
 _NO_FACTS = ("metrics", "config_text", "config")
@@ -113,7 +113,7 @@ def read_digest(folder: Path) -> Digest:
     place = str(folder)
     try:
         record = RunRecord.open(folder)
-        config = dict(leaves(load_config(folder / CONFIG_NAME)))
+        config = dict(leaves(load_config(folder / CONFIG)))
     except UserError as error:
         return Digest(place, "broken", str(error).splitlines()[0])
     try:

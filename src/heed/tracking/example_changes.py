@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from heed.tracking.example_scores import ExampleScorer
-from heed.tracking.saved_run import TEST_PREDICTIONS, SavedRun, read_test_predictions
+from heed.tracking.folder import TEST_PREDICTIONS
+from heed.tracking.saved_run import SavedRun, read_test_predictions
 
 
 class Example(NamedTuple):

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heed.errors import UserError
+from heed.tracking.folder import TEST_PREDICTIONS
 from heed.tracking.predictions import read_predictions
 from heed.tracking.significance import Scorer, Statistics
 
-PREDICTIONS = "predictions/test.jsonl"
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TESTED = ("bleu", "chrf", "accuracy", "macro_f1", "exact_match", "f1", *ROUGE)
 
@@ -53,7 +53,7 @@ def read_outputs(run_dir: Path) -> Outputs:
     Raises:
         UserError: If there are none, they are broken, or they are without references.
     """
-    path = run_dir / PREDICTIONS
+    path = run_dir / TEST_PREDICTIONS
     again = f"heed evaluate run={run_dir} output={path} overwrite=true"
     if not path.is_file():
         raise UserError(f"{run_dir} has no test predictions", f"make them: {again}")

@@ -1,4 +1,4 @@
-"""Run folders: made once for each run, known by their `run.json`, found again."""
+"""Run folders: made once for each run, known by their `run.json`, found again; names in them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from heed.errors import UserError
 from heed.files import writing_error
 
 RECORD_NAME = "run.json"
+CONFIG = "config.yaml"
+OVERRIDES = "overrides.yaml"
+METRICS = "metrics.csv"
+TOKENIZER = "tokenizer"
+CHECKPOINTS = "checkpoints"
+PREDICTIONS = "predictions"
+TEST_PREDICTIONS = f"{PREDICTIONS}/test.jsonl"
+LOGS = "logs"
 TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _DEEPEST = 6  # outputs/<task>/<name>/<time> is 3 below outputs; a sweep adds one or two
 

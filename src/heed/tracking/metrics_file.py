@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-FILE_NAME = "metrics.csv"
-
 
 def read_metrics(path: Path | str) -> list[dict[str, str]]:
     """The rows of a metrics file as text, "" where a row has no value."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from heed.files import local_cache_dir
-from heed.tracking.digest import CONFIG_NAME, Digest, read_digest
-from heed.tracking.folder import walk_run_folders
+from heed.tracking.digest import Digest, read_digest
+from heed.tracking.folder import CONFIG, walk_run_folders
 
 FILE_NAME = "runs.sqlite"
 VERSION = 2  # of the table and of `Digest`: a change of either makes every index anew
@@ -167,7 +167,7 @@ def _version(database: sqlite3.Connection) -> int:
 def _stamp(folder: str, record: os.stat_result) -> str:
     """What changes when a run's record or config is written, since each writing makes a file."""
     try:
-        config = _mark(os.stat(f"{folder}/{CONFIG_NAME}"))
+        config = _mark(os.stat(f"{folder}/{CONFIG}"))
     except OSError:
         config = "-"
     return f"{_mark(record)} {config}"

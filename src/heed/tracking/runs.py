@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from heed.errors import UserError
 from heed.tracking.digest import Digest, with_news
-from heed.tracking.metrics_file import FILE_NAME
+from heed.tracking.folder import METRICS
 from heed.tracking.run_filters import make_filter, split_word
 from heed.tracking.run_index import list_runs
 
@@ -76,7 +76,7 @@ class Runs(Sequence[Digest]):
 
         frames = []
         for one in self:
-            path = one.path / FILE_NAME
+            path = one.path / METRICS
             if path.is_file() and path.stat().st_size:
                 frame = pandas.read_csv(path)
                 frame.insert(0, "folder", one.folder)

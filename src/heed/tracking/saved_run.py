@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 
 from heed.errors import UserError
 from heed.tracking.config_file import load_config
+from heed.tracking.folder import CONFIG, TEST_PREDICTIONS
 from heed.tracking.predictions import read_predictions
 from heed.tracking.record import RunRecord
-
-CONFIG = "config.yaml"
-METRICS = "metrics.csv"
-TEST_PREDICTIONS = "predictions/test.jsonl"
 
 
 class SavedRun(NamedTuple):

@@ -18,7 +18,7 @@ from heed.errors import EXIT_INTERRUPTED, EXIT_STOPPED
 from heed.training.callbacks.ema import ExponentialMovingAverage
 from heed.training.callbacks.loop_place import can_stop_validating
 from heed.training.callbacks.periodic_checkpoint import LastCheckpoint
-from heed.training.callbacks.saving import validates_now
+from heed.training.callbacks.saving import FOLDER, validates_now
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 and SIGUSR2 are what clusters send some time before they end a job.
@@ -216,7 +216,7 @@ def save_last(trainer: pl.Trainer) -> None:
         if isinstance(callback, LastCheckpoint):
             callback.save(trainer)
             return
-    trainer.save_checkpoint(os.path.join(trainer.default_root_dir, "checkpoints", "last.ckpt"))
+    trainer.save_checkpoint(os.path.join(trainer.default_root_dir, FOLDER, "last.ckpt"))
 
 
 def _handle_in_child(signum: int) -> None:

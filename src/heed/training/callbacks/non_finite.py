@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from heed.errors import RunFailed, UserError, nearest
 from heed.training.callbacks.exact_state import ExactState, random_state
+from heed.training.callbacks.saving import FOLDER as CHECKPOINTS
 from heed.training.faults import FOLDER, Fault, SeenBatch, free_name, save_fault
 from heed.training.finder import NonFiniteFinder, non_finite_parameters
 
@@ -311,7 +312,7 @@ class NonFinite(Callback):
 
 def last_checkpoint(trainer: pl.Trainer) -> Path:
     """Where `last.ckpt` of this run is, or will be."""
-    return Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+    return Path(trainer.default_root_dir) / CHECKPOINTS / "last.ckpt"
 
 
 def _run_dir(trainer: pl.Trainer) -> str:
