@@ -43,7 +43,12 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        one if one.isprintable() else " " if one.isspace() else f"\\x{ord(one):02x}" for one in text
+        one
+        if one.isprintable()
+        else " "
+        if one.isspace()
+        else one.encode("unicode_escape").decode()
+        for one in text
     )
 
 

@@ -14,6 +14,7 @@ from heed.tracking.agreement import Agreement
 from heed.tracking.example_changes import Example, ExampleChanges
 from heed.tracking.ingredients import Change
 from heed.tracking.saved_run import SavedRun
+from heed.tracking.table import Cell, Table
 
 LONGEST_VALUE = 48
 Writer = Callable[["Differences", "int | None"], Iterator[str]]
@@ -56,11 +57,7 @@ def terminal(found: Differences, n: int | None) -> Iterator[str]:
     if same:
         yield f"\nthe same: {', '.join(same)}"
     yield ""
-    rows = [("metric", "A", "B", "B - A"), *_metric_rows(found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield "  ".join([f"{row[0]:<{widths[0]}}", *cells])
+    yield from _metrics(found).render("terminal").splitlines()
     yield f"\ncurves       {one_line(found.curves.detail)}"
     yield f"predictions  {one_line(_example_line(found))}"
     for example in _shown(found, n):
@@ -73,20 +70,22 @@ def terminal(found: Differences, n: int | None) -> Iterator[str]:
 
 def markdown(found: Differences, n: int | None) -> Iterator[str]:
     """A page with tables."""
-    yield f"# {_cell(found.one.folder.name)} and {_cell(found.other.folder.name)}\n"
+    yield f"# {one_line(found.one.folder.name)} and {one_line(found.other.folder.name)}\n"
     yield f"- A: `{_run_line(found.one)}`"
     yield f"- B: `{_run_line(found.other)}`"
     for name, changes in found.ingredients.items():
         if changes:
             yield f"\n## {name}\n"
-            yield from _table(("", "A", "B"), [(c.name, str(c.one), str(c.other)) for c in changes])
+            rows = [(change.name, str(change.one), str(change.other)) for change in changes]
+            yield from _table(("", "A", "B"), rows).render("markdown").splitlines()
     yield "\n## Results\n"
-    yield from _table(("metric", "A", "B", "B - A"), list(_metric_rows(found)))
-    yield f"\nCurves: {_cell(found.curves.detail)}\n"
-    yield f"Predictions: {_cell(_example_line(found))}"
+    yield from _metrics(found).render("markdown").splitlines()
+    yield f"\nCurves: {one_line(found.curves.detail)}\n"
+    yield f"Predictions: {one_line(_example_line(found))}"
     for example in _shown(found, n):
         yield f"\n### Example {example.number}\n"
-        yield from _table(("", ""), list(_side_by_side(found, example))[1:])
+        texts = list(_side_by_side(found, example))[1:]
+        yield from _table(("", ""), texts).render("markdown").splitlines()
 
 
 def jsonl(found: Differences, n: int | None) -> Iterator[str]:
@@ -127,11 +126,15 @@ def _run_line(run: SavedRun) -> str:
     return one_line(f"{shown_path(run.folder)}  ({facts})")
 
 
-def _metric_rows(found: Differences) -> Iterator[tuple[str, str, str, str]]:
+def _metrics(found: Differences) -> Table:
+    rows = []
     for metric in found.metrics:
         one, other = metric.one, metric.other
         apart = "-" if one is None or other is None else f"{other - one:+.6g}"
-        yield one_line(metric.name), _figure(one), _figure(other), apart
+        rows.append((metric.name, _figure(one), _figure(other), apart))
+    table = _table(("metric", "A", "B", "B - A"), rows)
+    table.right = {"A", "B", "B - A"}
+    return table
 
 
 def _figure(value: float | None) -> str:
@@ -164,15 +167,8 @@ def _side_by_side(found: Differences, example: Example) -> Iterator[tuple[str, s
         yield f"{name}{figure}", text
 
 
-def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    yield "| " + " | ".join(heads) + " |"
-    yield "|" + " --- |" * len(heads)
-    for row in rows:
-        yield "| " + " | ".join(map(_cell, row)) + " |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    return Table([*heads], [[Cell(text, text) for text in row] for row in rows])
 
 
 def _wrapped(head: str, text: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from heed.tracking.agreement import (
 from heed.tracking.ingredients import Change, ingredient_changes, with_effect
 from heed.tracking.record import RunRecord
 from heed.tracking.saved_run import SavedRun
+from heed.tracking.table import Cell, Table
 
 FILE_NAME = "reproduction.json"
 LONGEST_VALUE = 60
@@ -146,13 +147,11 @@ def report(found: Reproduction, one: SavedRun, other: SavedRun, ingredients: Ing
 def _table(metrics: list[Agreement]) -> Iterator[str]:
     if not metrics:
         return
-    rows = [(one_line(a.name), _value(a.one), _value(a.other), _verdict(a)) for a in metrics]
-    heads = ("metric", "recorded", "now", "verdict")
-    widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(3)]
-    for row in (heads, *rows):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-        yield "  ".join([*cells, row[3]])
-    yield ""
+    table = Table(["metric", "recorded", "now", "verdict"])
+    for one in metrics:
+        texts = (one.name, _value(one.one), _value(one.other), _verdict(one))
+        table.rows.append([Cell(text, text) for text in texts])
+    yield table.render("terminal")
 
 
 def _verdict(agreement: Agreement) -> str:

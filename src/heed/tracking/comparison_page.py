@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from html import escape
 
+from heed.errors import one_line
 from heed.tracking.comparison import Comparison
 from heed.tracking.comparison_tables import shown_table
 from heed.tracking.table import Table
@@ -64,7 +65,7 @@ def html_table(table: Table) -> str:
     for row in table.rows:
         cells = []
         for kind, cell in zip(kinds, row, strict=True):
-            text = escape(cell.line)
+            text = escape(one_line(cell.text))
             cells.append(f"<td{kind}>{f'<strong>{text}</strong>' if cell.bold else text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return "\n".join([*lines, "</table>"])

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from heed.errors import one_line
+
 FORMATS = ("terminal", "markdown", "csv", "jsonl", "latex")
 SUFFIXES = {"md": "markdown", "csv": "csv", "jsonl": "jsonl", "tex": "latex", "txt": "terminal"}
 _GAP = "  "
@@ -28,13 +30,6 @@ class Cell:
     value: Any
     text: str = ""
     bold: bool = False
-
-    @property
-    def line(self) -> str:
-        """The text on one line, what a terminal would obey or not show written out."""
-        if self.text.isprintable():
-            return self.text
-        return self.text.encode("unicode_escape").decode("ascii")
 
 
 @dataclass
@@ -72,12 +67,14 @@ class Table:
 
     def _markdown(self) -> str:
         def line(texts: Sequence[str]) -> str:
-            return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |\n"
+            return "| " + " | ".join(texts) + " |\n"
 
         rule = ["---:" if name in self.right else "---" for name in self.columns]
-        lines = [line(self.columns), "|" + "|".join(rule) + "|\n"]
+        lines = [line([_for_markdown(name) for name in self.columns]), "|" + "|".join(rule) + "|\n"]
         for row in self.rows:
-            lines.append(line([f"**{c.line}**" if c.bold and c.line else c.line for c in row]))
+            texts = [_for_markdown(cell.text) for cell in row]
+            bold = [f"**{t}**" if c.bold and t else t for t, c in zip(texts, row, strict=True)]
+            lines.append(line(bold))
         return "".join(lines)
 
     def _csv(self) -> str:
@@ -100,7 +97,7 @@ class Table:
         lines = [f"\\begin{{tabular}}{{{kinds}}}\n  \\toprule\n"]
         lines += [line([_for_latex(name) for name in self.columns]), "  \\midrule\n"]
         for row in self.rows:
-            texts = [_for_latex(cell.line) for cell in row]
+            texts = [_for_latex(one_line(cell.text)) for cell in row]
             bold = [f"\\textbf{{{t}}}" if c.bold else t for t, c in zip(texts, row, strict=True)]
             lines.append(line(bold))
         return "".join([*lines, "  \\bottomrule\n\\end{tabular}\n"])
@@ -108,7 +105,7 @@ class Table:
     def _terminal(self, width: int | None, colour: bool) -> str:
         from rich.cells import cell_len
 
-        lines = [self.columns, *([cell.line for cell in row] for row in self.rows)]
+        lines = [self.columns, *([one_line(cell.text) for cell in row] for row in self.rows)]
         sizes = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
         needed = sum(sizes) + len(_GAP) * (len(sizes) - 1)
         if width is not None and needed > width and len(self.rows) <= _FOLDED:
@@ -137,7 +134,7 @@ class Table:
             right = name in self.right
             table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*[Text(cell.line, style=_style(cell)) for cell in row])
+            table.add_row(*[Text(one_line(cell.text), style=_style(cell)) for cell in row])
         text = io.StringIO()
         console = Console(
             file=text, width=width, force_terminal=colour, highlight=False, emoji=False
@@ -152,6 +149,11 @@ def _style(cell: Cell) -> str:
 
 def _for_csv(value: Any) -> Any:
     return "" if value is None else json.dumps(value) if isinstance(value, (dict, list)) else value
+
+
+def _for_markdown(text: str) -> str:
+    lines = [one_line(line) for line in text.splitlines()]
+    return "<br>".join(lines).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _for_latex(text: str) -> str:
