@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from heed.backbone.feed_forward import FeedForward
+from heed.backbone.feed_forward import Activation, FeedForward
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -30,10 +31,16 @@ def test_a_plain_activation_bends_the_inner_layer(activation: str) -> None:
     torch.testing.assert_close(network(x), expected)
 
 
-def test_swiglu_multiplies_a_gate_and_a_value() -> None:
+@pytest.mark.parametrize(
+    ("activation", "bend"),
+    [("swiglu", lambda x: x * torch.sigmoid(x)), ("geglu", gelu), ("geglu_tanh", gelu_tanh)],
+)
+def test_a_bent_gate_multiplies_a_value(
+    activation: Activation, bend: Callable[[Tensor], Tensor]
+) -> None:
     torch.manual_seed(1)
-    network = FeedForward(d_model=5, d_feed_forward=7, activation="swiglu", bias=False)
+    network = FeedForward(d_model=5, d_feed_forward=7, activation=activation, bias=False)
     x = torch.randn(2, 3, 5)
     gate, value = x @ network.input.weight[:7].T, x @ network.input.weight[7:].T
-    expected = (gate * torch.sigmoid(gate) * value) @ network.output.weight.T
+    expected = (bend(gate) * value) @ network.output.weight.T
     torch.testing.assert_close(network(x), expected)

@@ -277,6 +277,15 @@ def test_rows_longer_than_learned_positions_are_refused() -> None:
             {"n_heads": 8, "positions": "rotary"},
             r"must be even with model\.positions=rotary.* is 3",
         ),
+        (
+            {"n_heads": 12, "n_kv_heads": 5},
+            r"model\.n_kv_heads must divide model\.n_heads \(12\), but is 5; .*n_kv_heads=6",
+        ),
+        (
+            {"head_width": 5, "positions": "rotary"},
+            r"model\.head_width must be even with model\.positions=rotary, but is 5; change",
+        ),
+        ({"n_kv_heads": 0}, r"model\.n_kv_heads must be a positive whole number, but is 0"),
         ({"d_model": 0}, r"model\.d_model must be a positive whole number, but is 0"),
         ({"n_layers": 1.5}, r"model\.n_layers must be a positive whole number, but is 1\.5"),
         ({"dropout": 1.0}, r"model\.dropout must be at least 0 and less than 1, but is 1\.0"),

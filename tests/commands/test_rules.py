@@ -287,6 +287,10 @@ def test_a_start_needs_its_sizes(run: Path, told: Told) -> None:
     assert told(validate, compose("train", [*words, "model.d_model=256"])) == [
         f"model.d_model must be 128, as in {run}, but is 256; write model.d_model=128"
     ]
+    assert told(validate, compose("train", [*words, "model.n_kv_heads=2"])) == [
+        f"model.n_kv_heads must be 4, as in {run}, but is 2; write model.n_kv_heads=4"
+    ]
+    validate(compose("train", [*words, "model.n_kv_heads=4"]))  # as many as there are heads
 
 
 def test_a_start_must_be_a_run(tmp_path: Path, frozen: Frozen, told: Told) -> None:

@@ -243,13 +243,17 @@ def test_gpt2() -> None:
     compare_decoder(ours, theirs)
 
 
-def test_llama() -> None:
-    """Decoder, pre-norm, rotary positions, RMSNorm, SwiGLU, no biases."""
+@pytest.mark.parametrize(("groups", "head_width"), [(3, 12), (1, 12), (3, 8), (1, 8)])
+def test_llama(groups: int, head_width: int) -> None:
+    """Decoder, pre-norm, rotary positions, RMSNorm, SwiGLU, no biases; keys and values shared by
+    all heads or by none, heads as wide as D / H or not.
+    """
     config = transformers.LlamaConfig(
         vocab_size=V,
         hidden_size=D,
         num_attention_heads=H,
-        num_key_value_heads=H,
+        num_key_value_heads=groups,
+        head_dim=head_width,
         intermediate_size=F,
         num_hidden_layers=LAYERS,
         max_position_embeddings=LONGEST,
@@ -266,6 +270,8 @@ def test_llama() -> None:
         norm="rms_norm",
         norm_position="pre",
         norm_epsilon=1e-6,
+        n_kv_heads=groups,
+        head_width=head_width,
         bias=False,
         **SIZES,
     )

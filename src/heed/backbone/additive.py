@@ -1,6 +1,6 @@
 """Additive attention: a feed-forward score with a non-linearity (Bahdanau et al. 2015, A.1.2).
 
-Legend: B batch, H heads, Tq queries, Tk keys, K head width.
+Legend: B batch, H heads, G groups of heads, Tq queries, Tk keys, K head width.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from heed.backbone.dropout import dropout
-from heed.backbone.kernels import combine, masked_softmax
+from heed.backbone.kernels import combine, masked_softmax, share_heads
 
 HIDDEN_AT_ONCE = 2**26
 """Elements of the hidden layer (B, H, Tq, Tk, K) that exist at the same time."""
@@ -45,6 +45,7 @@ class AdditiveAttention(nn.Module):
         The hidden layer of long rows is made for some queries at a time, and made again for the
         backward pass, so that it never fills the memory.
         """
+        key = share_heads(key, query.shape[1])  # (B, G, Tk, K) -> (B, H, Tk, K)
         step = max(1, HIDDEN_AT_ONCE // key.numel())
         if step >= query.shape[2]:
             scores = self.scores(query, key)
@@ -68,4 +69,5 @@ class AdditiveAttention(nn.Module):
     ) -> Tensor:
         """See `heed.backbone.kernels.Kernel`."""
         weights = self.weights(query, key, mask=mask, causal=causal)
+        value = share_heads(value, query.shape[1])
         return dropout(weights, dropout_p, training=True) @ value  # (B, H, Tq, K)

@@ -1,6 +1,7 @@
 """Multi-head attention (Vaswani et al. 2017, section 3.2.2).
 
-Legend: B batch, T positions, S memory length, D model width, H heads, K = D / H head width.
+Legend: B batch, T positions, S memory length, D model width, H heads, G groups of heads, K head
+width, usually D / H.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ class MultiHeadAttention(nn.Module):
 
     Args:
         d_model: D.
-        n_heads: H; divides D.
+        n_heads: H.
+        n_kv_heads: G, which divides H: so many heads of keys and values, each shared by H / G
+            queries (Ainslie et al. 2023; G = 1: Shazeer 2019); None: H.
+        head_width: K; None: D / H.
         cross: Whether keys and values come from a memory.
         kernel: How queries gather values: a function, or a module whose parameters become part of
             this layer.
@@ -33,23 +37,29 @@ class MultiHeadAttention(nn.Module):
         *,
         d_model: int,
         n_heads: int,
+        n_kv_heads: int | None = None,
+        head_width: int | None = None,
         cross: bool = False,
         kernel: Kernel = auto_attention,
         dropout: float = 0.0,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        assert d_model % n_heads == 0
-        self.n_heads = n_heads
+        n_kv_heads = n_kv_heads or n_heads
+        assert n_heads % n_kv_heads == 0
+        assert head_width is not None or d_model % n_heads == 0
+        self.head_width = head_width or d_model // n_heads
+        self.widths = (n_heads * self.head_width, *(2 * [n_kv_heads * self.head_width]))
+        """Of all queries, keys and values: H K, G K and G K."""
         self.cross = cross
         self.kernel = kernel
         self.dropout = dropout
         if cross:
-            self.query = nn.Linear(d_model, d_model, bias=bias)
-            self.key_value = nn.Linear(d_model, 2 * d_model, bias=bias)
+            self.query = nn.Linear(d_model, self.widths[0], bias=bias)
+            self.key_value = nn.Linear(d_model, sum(self.widths[1:]), bias=bias)
         else:
-            self.qkv = nn.Linear(d_model, 3 * d_model, bias=bias)
-        self.output = nn.Linear(d_model, d_model, bias=bias)
+            self.qkv = nn.Linear(d_model, sum(self.widths), bias=bias)
+        self.output = nn.Linear(self.widths[0], d_model, bias=bias)
 
     def forward(
         self,
@@ -79,8 +89,9 @@ class MultiHeadAttention(nn.Module):
         if self.cross:
             query, key, value = self._from_memory(x, memory, cache)
         else:
-            # (B, T, D) -> (B, T, 3D) -> 3 x (B, H, T, K)
-            query, key, value = (self._split(part) for part in self.qkv(x).chunk(3, dim=-1))
+            # (B, T, D) -> (B, T, (H + 2 G) K) -> (B, H, T, K), 2 x (B, G, T, K)
+            parts = self.qkv(x).split(self.widths, dim=-1)
+            query, key, value = (self._split(part) for part in parts)
             if rotation is not None:
                 query, key = rotate(query, rotation), rotate(key, rotation)
             if cache is not None:
@@ -96,12 +107,13 @@ class MultiHeadAttention(nn.Module):
         if cache is not None and cache.cross_key is not None and cache.cross_value is not None:
             return query, cache.cross_key, cache.cross_value
         assert memory is not None, "cross attention needs a memory or a filled cache"
-        # (B, S, D) -> (B, S, 2D) -> 2 x (B, H, S, K)
-        key, value = (self._split(part) for part in self.key_value(memory).chunk(2, dim=-1))
+        # (B, S, D) -> (B, S, 2 G K) -> 2 x (B, G, S, K)
+        parts = self.key_value(memory).split(self.widths[1:], dim=-1)
+        key, value = (self._split(part) for part in parts)
         if cache is not None:
             cache.set_cross(key, value)
         return query, key, value
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, H, T, K)."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        """(B, T, H K) -> (B, H, T, K), and likewise with G heads."""
+        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)

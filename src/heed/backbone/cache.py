@@ -1,6 +1,7 @@
 """What a decoder remembers of the tokens it has seen, so that each new one costs one step.
 
-Legend: N rows (batch times beams), H heads, T cached positions, S memory length, K head width.
+Legend: N rows (batch times beams), G heads of keys and values, T cached positions, S memory length,
+K head width.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from heed.backbone.layout import Padded, attention_mask
 
 
 class LayerCache:
-    """The keys and values of one decoder layer, each (N, H, T, K) or None while empty."""
+    """The keys and values of one decoder layer, each (N, G, T, K) or None while empty."""
 
     def __init__(self) -> None:
         self.key: Tensor | None = None
@@ -21,7 +22,7 @@ class LayerCache:
         self.cross_value: Tensor | None = None
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the newest positions (N, H, T', K) and return all of them (N, H, T + T', K)."""
+        """Add the newest positions (N, G, T', K) and return all of them (N, G, T + T', K)."""
         if self.key is not None and self.value is not None:
             key = torch.cat((self.key, key), dim=2)
             value = torch.cat((self.value, value), dim=2)
@@ -29,7 +30,7 @@ class LayerCache:
         return key, value
 
     def set_cross(self, key: Tensor, value: Tensor) -> None:
-        """Keep the keys and values (N, H, S, K) of the memory, which never change."""
+        """Keep the keys and values (N, G, S, K) of the memory, which never change."""
         self.cross_key, self.cross_value = key, value
 
 

@@ -5,6 +5,8 @@ Legend: B batch, T positions, D model width, F inner width.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
@@ -12,7 +14,20 @@ from torch import Tensor, nn
 
 from heed.backbone.dropout import Dropout
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"]
+Bend = Callable[[Tensor], Tensor]
+
+PLAIN: dict[str, Bend] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
+}
+GATED: dict[str, Bend] = {
+    "swiglu": F.silu,
+    "geglu": PLAIN["gelu"],
+    "geglu_tanh": PLAIN["gelu_tanh"],
+}
+"""What bends the gate; it is then multiplied by a value (Shazeer 2020)."""
 
 
 class FeedForward(nn.Module):
@@ -22,8 +37,9 @@ class FeedForward(nn.Module):
         d_model: D.
         d_feed_forward: F.
         activation: "relu" (2017), "gelu" (Hendrycks and Gimpel 2016), "gelu_tanh" (its
-            approximation, as in GPT-2), or "swiglu" (Shazeer 2020), whose input projection is
-            twice as wide: first half gate, second half value.
+            approximation, as in GPT-2); or with a gate, "swiglu", "geglu" and "geglu_tanh"
+            (Shazeer 2020), whose input projection is twice as wide: first half gate, second half
+            value.
         activation_dropout: Probability of dropping an inner activation.
         bias: Whether the projections have one.
     """
@@ -38,22 +54,20 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.activation = activation
-        inner = 2 * d_feed_forward if activation == "swiglu" else d_feed_forward
-        self.input = nn.Linear(d_model, inner, bias=bias)
+        self.gated = activation in GATED
+        self.bend = {**PLAIN, **GATED}[activation]
+        self.widths = (2 if self.gated else 1) * (d_feed_forward,)
+        """Of the gate where there is one, and of the value: F each."""
+        self.input = nn.Linear(d_model, sum(self.widths), bias=bias)
         self.output = nn.Linear(d_feed_forward, d_model, bias=bias)
         self.dropout = Dropout(p=activation_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        hidden = self.input(x)  # (B, T, F), or (B, T, 2F) for swiglu
-        if self.activation == "relu":
-            hidden = F.relu(hidden)
-        elif self.activation == "gelu":
-            hidden = F.gelu(hidden)
-        elif self.activation == "gelu_tanh":
-            hidden = F.gelu(hidden, approximate="tanh")
-        else:
+        hidden = self.input(x)  # (B, T, F), or (B, T, 2F) with a gate
+        if self.gated:
             gate, value = hidden.chunk(2, dim=-1)  # 2 x (B, T, F)
-            hidden = F.silu(gate) * value
+            hidden = self.bend(gate) * value
+        else:
+            hidden = self.bend(hidden)
         return self.output(self.dropout(hidden))

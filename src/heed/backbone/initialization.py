@@ -5,6 +5,8 @@ Legend: D model width, L layers, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -27,14 +29,14 @@ def initialize_stack(stack: Stack, *, pre_norm: bool) -> None:
     for module in stack.layers.modules():
         if isinstance(module, MultiHeadAttention):
             if module.cross:
-                _xavier(module.query, parts=1)
-                _xavier(module.key_value, parts=2)
+                _xavier(module.query)
+                _xavier(module.key_value, module.widths[1:])
             else:
-                _xavier(module.qkv, parts=3)
-            _xavier(module.output, parts=1, gain=gain)
+                _xavier(module.qkv, module.widths)
+            _xavier(module.output, gain=gain)
         elif isinstance(module, FeedForward):
-            _xavier(module.input, parts=2 if module.activation == "swiglu" else 1)
-            _xavier(module.output, parts=1, gain=gain)
+            _xavier(module.input, module.widths)
+            _xavier(module.output, gain=gain)
 
 
 @torch.no_grad()
@@ -60,8 +62,9 @@ def soften_output(stack: Stack, d_model: int) -> None:
     nn.init.constant_(norm.get_parameter("weight"), d_model**-0.25)
 
 
-def _xavier(linear: nn.Linear, *, parts: int, gain: float = 1.0) -> None:
-    for weight in linear.weight.chunk(parts):
+def _xavier(linear: nn.Linear, widths: Sequence[int] = (), *, gain: float = 1.0) -> None:
+    """Fused projections, whose outputs are `widths` wide, are drawn one by one."""
+    for weight in linear.weight.split(widths or linear.out_features):
         nn.init.xavier_uniform_(weight, gain=gain)
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)

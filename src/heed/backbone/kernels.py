@@ -3,7 +3,7 @@
 One signature, several kernels. `reference_attention` is the definition, written as in the paper;
 every other kernel is tested against it, forward, backward and masked.
 
-Legend: B batch, H heads, Tq queries, Tk keys, K head width.
+Legend: B batch, H heads, G groups of heads, Tq queries, Tk keys, K head width.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Kernel(Protocol):
 
     Args:
         query: (B, H, Tq, K).
-        key: (B, H, Tk, K).
-        value: (B, H, Tk, K).
+        key: (B, G, Tk, K); G divides H, and H / G heads in a row share one key and value.
+        value: (B, G, Tk, K).
         mask: Bool, broadcastable to (B, H, Tq, Tk), True means "may attend"; None: everything may
             be attended to. A query with nothing to attend to gets zeros.
         causal: Query t sees keys 0..t only; needs Tq == Tk. May be combined with `mask`.
@@ -44,6 +44,12 @@ class Kernel(Protocol):
         causal: bool = False,
         dropout_p: float = 0.0,
     ) -> Tensor: ...
+
+
+def share_heads(x: Tensor, n_heads: int) -> Tensor:
+    """(B, G, Tk, K) -> (B, H, Tk, K), each key or value once for every head of its group."""
+    groups = x.shape[1]
+    return x if groups == n_heads else x.repeat_interleave(n_heads // groups, dim=1)
 
 
 def causal_mask(length: int, device: torch.device) -> Tensor:
@@ -78,6 +84,7 @@ def attention_weights(
     query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
     """The weights (B, H, Tq, Tk) that `reference_attention` gives to the values."""
+    key = share_heads(key, query.shape[1])
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, H, Tq, Tk)
     return masked_softmax(scores, combine(mask, causal, query))
 
@@ -93,6 +100,7 @@ def reference_attention(
 ) -> Tensor:
     """The definition; see `Kernel`."""
     weights = attention_weights(query, key, mask=mask, causal=causal)
+    value = share_heads(value, query.shape[1])
     return dropout(weights, dropout_p, training=True) @ value  # (B, H, Tq, K)
 
 
@@ -106,9 +114,10 @@ def sdpa_attention(
     dropout_p: float = 0.0,
 ) -> Tensor:
     """torch's fused kernels (FlashAttention, Dao 2023, and others); see `Kernel`."""
+    grouped = key.shape[1] != query.shape[1]
     if mask is None:
         return F.scaled_dot_product_attention(
-            query, key, value, is_causal=causal, dropout_p=dropout_p
+            query, key, value, is_causal=causal, dropout_p=dropout_p, enable_gqa=grouped
         )
     mask = combine(mask, causal, query)
     assert mask is not None
@@ -117,10 +126,10 @@ def sdpa_attention(
     empty = ~mask.any(-1, keepdim=True)  # (B, 1, 1 or Tq, 1)
     if mask.device.type == "cpu" and not bool(empty.any()):
         return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout_p
+            query, key, value, attn_mask=mask, dropout_p=dropout_p, enable_gqa=grouped
         )
     attended = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask | empty, dropout_p=dropout_p
+        query, key, value, attn_mask=mask | empty, dropout_p=dropout_p, enable_gqa=grouped
     )
     return attended.masked_fill(empty, 0.0)
 

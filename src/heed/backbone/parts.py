@@ -5,9 +5,10 @@ Legend: D model width, F inner width, L layers, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from torch import nn
 
@@ -22,12 +23,14 @@ from heed.backbone.positions import LearnedPositions, RotaryPositions, Sinusoida
 from heed.backbone.stack import Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
     """The values that a `Transformer` hands to its parts, and those parts; meanings as there."""
 
     d_model: int
     n_heads: int
+    n_kv_heads: int | None
+    head_width: int | None
     d_feed_forward: int
     max_length: int
     norm: NormKind
@@ -36,7 +39,7 @@ class Parts:
     embedding_norm: bool
     positions: Literal["sinusoidal", "learned", "rotary"]
     rotary_base: float
-    scale_embeddings: bool
+    scale_embeddings: bool | None
     activation: Activation
     attention: Literal["scaled_dot_product", "additive"]
     kernel: Literal["auto", "reference", "sdpa"]
@@ -44,13 +47,13 @@ class Parts:
     dropout: float
     attention_dropout: float
     activation_dropout: float
-    embedding_dropout: float
+    embedding_dropout: float | None
     layer_dropout: float
 
-    @property
-    def head_width(self) -> int:
-        """K."""
-        return self.d_model // self.n_heads
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Parts:
+        """Those of the arguments of a `Transformer` that are meant for its parts."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
     def build_stack(self, tokens: nn.Embedding, n_layers: int, *, cross: bool) -> Stack:
         """Embeddings over the table `tokens` and `n_layers` blocks, with cross attention or not."""
@@ -58,7 +61,7 @@ class Parts:
         return Stack(
             embeddings=self._embeddings(tokens),
             rotary=(
-                RotaryPositions(head_width=self.head_width, base=self.rotary_base)
+                RotaryPositions(head_width=self._head_width, base=self.rotary_base)
                 if rotary
                 else None
             ),
@@ -73,12 +76,16 @@ class Parts:
             positions = LearnedPositions(max_length=self.max_length, d_model=self.d_model)
         elif self.positions == "sinusoidal":
             positions = SinusoidalPositions(max_length=self.max_length, d_model=self.d_model)
+        scaled = self.scale_embeddings
+        if scaled is None:
+            scaled = self.positions == "sinusoidal"
+        dropout = self.embedding_dropout
         return Embeddings(
             tokens=tokens,
             positions=positions,
-            scale=math.sqrt(self.d_model) if self.scale_embeddings else 1.0,
+            scale=math.sqrt(self.d_model) if scaled else 1.0,
             norm=self._norm() if self.embedding_norm else None,
-            dropout=self.embedding_dropout,
+            dropout=self.dropout if dropout is None else dropout,
         )
 
     def _block(self, *, cross: bool) -> Block:
@@ -100,15 +107,22 @@ class Parts:
     def _attention(self, *, cross: bool) -> MultiHeadAttention:
         kernel: Kernel = KERNELS[self.kernel]
         if self.attention == "additive":
-            kernel = AdditiveAttention(n_heads=self.n_heads, head_width=self.head_width)
+            kernel = AdditiveAttention(n_heads=self.n_heads, head_width=self._head_width)
         return MultiHeadAttention(
             d_model=self.d_model,
             n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            head_width=self.head_width,
             cross=cross,
             kernel=kernel,
             dropout=self.attention_dropout,
             bias=self.bias,
         )
+
+    @property
+    def _head_width(self) -> int:
+        """K."""
+        return self.head_width or self.d_model // self.n_heads
 
     def _norm(self) -> nn.Module:
         return build_norm(self.norm, self.d_model, bias=self.bias, epsilon=self.norm_epsilon)

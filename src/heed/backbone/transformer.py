@@ -30,7 +30,10 @@ class Transformer(nn.Module):
         vocabulary_size: V of the source, and of the target unless it has its own.
         target_vocabulary_size: V of the target when the two sides have different tokenizers.
         d_model: D, the width of every position's vector.
-        n_heads: Attention heads; divides `d_model`.
+        n_heads: Attention heads; divides `d_model`, unless `head_width` is given.
+        n_kv_heads: Heads of keys and values; divides `n_heads`, whose queries share them in groups
+            (Ainslie et al. 2023); None: as many as `n_heads`.
+        head_width: Of one head; None: `d_model` / `n_heads`.
         d_feed_forward: Inner width of the feed-forward networks.
         n_layers: Blocks of the encoder, or of a decoder on its own.
         n_decoder_layers: Blocks of an encoder-decoder's decoder; None: as many as `n_layers`.
@@ -43,7 +46,7 @@ class Transformer(nn.Module):
         rotary_base: Wavelengths of rotary positions grow up to 2 pi times this.
         scale_embeddings: Whether token vectors are multiplied by sqrt(D) (2017, section 3.4);
             None: with sinusoidal positions only.
-        activation: "relu", "gelu", "gelu_tanh" or "swiglu".
+        activation: "relu", "gelu", "gelu_tanh"; with a gate "swiglu", "geglu" or "geglu_tanh".
         attention: "scaled_dot_product", or "additive" (Bahdanau et al. 2015).
         kernel: How scaled dot products are computed; "auto" takes the fastest for the device.
         bias: Whether projections and layer norms have one.
@@ -67,6 +70,8 @@ class Transformer(nn.Module):
         target_vocabulary_size: int | None = None,
         d_model: int = 512,
         n_heads: int = 8,
+        n_kv_heads: int | None = None,
+        head_width: int | None = None,
         d_feed_forward: int = 2048,
         n_layers: int = 6,
         n_decoder_layers: int | None = None,
@@ -90,6 +95,7 @@ class Transformer(nn.Module):
         layer_dropout: float = 0.0,
     ) -> None:
         check_values(locals())
+        parts = Parts.of(locals())
         super().__init__()
         self.shape = shape
         self.d_model = d_model
@@ -98,30 +104,6 @@ class Transformer(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.target_vocabulary_size = target_vocabulary_size or vocabulary_size
         self.tie_embeddings = tie_embeddings
-        if scale_embeddings is None:
-            scale_embeddings = positions == "sinusoidal"
-        parts = Parts(
-            d_model=d_model,
-            n_heads=n_heads,
-            d_feed_forward=d_feed_forward,
-            max_length=max_length,
-            norm=norm,
-            norm_position=norm_position,
-            norm_epsilon=norm_epsilon,
-            embedding_norm=embedding_norm,
-            positions=positions,
-            rotary_base=rotary_base,
-            scale_embeddings=scale_embeddings,
-            activation=activation,
-            attention=attention,
-            kernel=kernel,
-            bias=bias,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-            embedding_dropout=dropout if embedding_dropout is None else embedding_dropout,
-            layer_dropout=layer_dropout,
-        )
         self._build(parts, n_layers, n_decoder_layers or n_layers)
 
     def _build(self, parts: Parts, n_layers: int, n_decoder_layers: int) -> None:

@@ -12,7 +12,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("layer_norm", "rms_norm"),
     "norm_position": ("pre", "post"),
     "positions": ("sinusoidal", "learned", "rotary"),
-    "activation": ("relu", "gelu", "gelu_tanh", "swiglu"),
+    "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
     "attention": ("scaled_dot_product", "additive"),
     "kernel": ("auto", "reference", "sdpa"),
     "tie_embeddings": ("all", "decoder", "none"),
@@ -22,6 +22,8 @@ SIZES = (
     "target_vocabulary_size",
     "d_model",
     "n_heads",
+    "n_kv_heads",
+    "head_width",
     "d_feed_forward",
     "n_layers",
     "n_decoder_layers",
@@ -89,19 +91,28 @@ def _misfits(values: Mapping[str, Any]) -> list[UserError]:
     """Values that are in range alone, but do not fit together."""
     errors = []
     d_model, n_heads = values["d_model"], values["n_heads"]
-    if d_model % n_heads:
+    n_kv_heads, head_width = values["n_kv_heads"], values["head_width"]
+    if n_kv_heads is not None and n_heads % n_kv_heads:
+        errors.append(
+            UserError(
+                f"model.n_kv_heads must divide model.n_heads ({n_heads}), but is {n_kv_heads}",
+                f"try model.n_kv_heads={_nearest_divisor(n_heads, n_kv_heads)}",
+            )
+        )
+    if head_width is None and d_model % n_heads:
         errors.append(
             UserError(
                 f"model.n_heads must divide model.d_model ({d_model}), but is {n_heads}",
                 f"try model.n_heads={_nearest_divisor(d_model, n_heads)}",
             )
         )
-    elif values["positions"] == "rotary" and (d_model // n_heads) % 2:
+    elif values["positions"] == "rotary" and (head_width or d_model // n_heads) % 2:
+        key = "model.d_model / model.n_heads" if head_width is None else "model.head_width"
         errors.append(
             UserError(
-                "model.d_model / model.n_heads must be even with model.positions=rotary, "
-                f"but is {d_model // n_heads}",
-                "change model.n_heads, or use model.positions=sinusoidal",
+                f"{key} must be even with model.positions=rotary, "
+                f"but is {head_width or d_model // n_heads}",
+                f"change {key.split()[-1]}, or use model.positions=sinusoidal",
             )
         )
     shape, target = values["shape"], values["target_vocabulary_size"]

@@ -14,6 +14,19 @@ from heed.errors import UserError, UserErrors
 Config = dict[str, Any]
 
 
+SAME_AS_START = (
+    "d_model",
+    "n_heads",
+    "n_kv_heads",
+    "head_width",
+    "d_feed_forward",
+    "n_layers",
+    "positions",
+    "norm",
+)
+"""What a model has in common with the run whose weights it starts from."""
+FOLLOWS_FROM = {"n_kv_heads": {"n_heads"}, "head_width": {"n_heads", "d_model"}}
+"""Where these differ, so do others; one word is enough."""
 TRANSFORMER = "heed.backbone.transformer.Transformer"
 
 
@@ -109,12 +122,18 @@ def start_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]
         )
         return
     other = load_config(run / "config.yaml")
-    for name in ("d_model", "n_heads", "d_feed_forward", "n_layers", "positions", "norm"):
-        theirs = (other.get("model") or {}).get(name)
-        if theirs is not None and model.get(name) != theirs:
+    theirs_all = _heads_counted(other.get("model") or {})
+    ours_all = _heads_counted(model)
+    differing = {
+        name: theirs_all[name]
+        for name in SAME_AS_START
+        if theirs_all.get(name) is not None and ours_all.get(name) != theirs_all[name]
+    }
+    for name, theirs in differing.items():
+        if not FOLLOWS_FROM.get(name, set()) & differing.keys():
             yield UserError(
                 f"model.{name} must be {shown(theirs)}, as in {start}, "
-                f"but is {shown(model.get(name))}",
+                f"but is {shown(ours_all.get(name))}",
                 f"write model.{name}={theirs}",
             )
     path = frozen["tokenizer"].get("path")
@@ -123,6 +142,17 @@ def start_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]
             f"tokenizer must be that of {start}, whose weights stand for its tokens",
             f"add tokenizer=file tokenizer.path={run / 'tokenizer'}",
         )
+
+
+def _heads_counted(model: Config) -> Config:
+    """The values of a model with the sizes of its heads where they are left to others."""
+    heads, width = model.get("n_heads"), model.get("d_model")
+    found = {**model}
+    if found.get("n_kv_heads") is None:
+        found["n_kv_heads"] = heads
+    if found.get("head_width") is None and isinstance(heads, int) and isinstance(width, int):
+        found["head_width"] = width // max(heads, 1)
+    return found
 
 
 MODEL_RULES = (
