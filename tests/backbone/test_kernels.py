@@ -19,10 +19,12 @@ from heed.backbone.kernels import (
     reference_attention,
     sdpa_attention,
 )
+from heed.backbone.soft_cap import CappedAttention
 
 B, H, TQ, TK, K = 2, 3, 5, 7, 11
 FAST = {"sdpa": sdpa_attention, "auto": auto_attention}
 ALL = {"reference": reference_attention, **FAST}
+CAPPED = CappedAttention(cap=1.5)
 
 
 def inputs(*, keys: int = TK, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -40,9 +42,26 @@ def masks() -> dict[str, Tensor | None]:
     return {"none": None, "padding": padding, "any": full}
 
 
-def by_einsum(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def biases(keys: int) -> list[Tensor | None]:
+    torch.manual_seed(6)
+    return [None, torch.randn(1, H, TQ, keys), torch.randn(B, H, 1, keys)]
+
+
+def by_einsum(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    bias: Tensor | None = None,
+    cap: float | None = None,
+) -> Tensor:
     """The paper's formula, one exponential at a time."""
     scores = torch.einsum("bhqk,bhtk->bhqt", query, key) / math.sqrt(K)
+    if cap is not None:
+        scores = cap * (2 / (1 + (-2 * scores / cap).exp()) - 1)
+    if bias is not None:
+        scores = scores + bias
     exponentials = scores.exp()
     if mask is not None:
         exponentials = exponentials * mask
@@ -55,33 +74,52 @@ def by_einsum(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
 def test_the_reference_is_the_papers_formula(mask_name: str) -> None:
     query, key, value = inputs()
     mask = masks()[mask_name]
-    expected = by_einsum(query, key, value, mask)
-    torch.testing.assert_close(reference_attention(query, key, value, mask=mask), expected)
+    for bias in biases(TK):
+        expected = by_einsum(query, key, value, mask, bias=bias)
+        actual = reference_attention(query, key, value, mask=mask, bias=bias)
+        torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("mask_name", ["none", "padding", "any"])
+def test_capped_scores_go_through_a_tanh_before_the_bias(mask_name: str) -> None:
+    query, key, value = inputs()
+    mask = masks()[mask_name]
+    for bias in biases(TK):
+        expected = by_einsum(query, key, value, mask, bias=bias, cap=0.7)
+        actual = CappedAttention(cap=0.7)(query, key, value, mask=mask, bias=bias)
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("name", FAST)
 @pytest.mark.parametrize("mask_name", ["none", "padding", "any"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_fast_kernel_agrees_with_the_reference(name: str, mask_name: str, causal: bool) -> None:
+@pytest.mark.parametrize("biased", [0, 1, 2])
+def test_a_fast_kernel_agrees_with_the_reference(
+    name: str, mask_name: str, causal: bool, biased: int
+) -> None:
     mask = masks()[mask_name]
     keys = TQ if causal else TK
     if mask is not None:
         mask = mask[..., :keys]
+    bias = biases(keys)[biased]
     results = []
     for kernel in (reference_attention, FAST[name]):
         tensors = inputs(keys=keys)
-        output = kernel(*tensors, mask=mask, causal=causal)
+        if bias is not None:
+            bias = bias.detach().requires_grad_()
+            tensors.append(bias)
+        output = kernel(*tensors[:3], mask=mask, bias=bias, causal=causal)
         output.square().sum().backward()
         results.append([output, *(tensor.grad for tensor in tensors)])
     for expected, actual in zip(*results, strict=True):
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*ALL, "additive"])
+@pytest.mark.parametrize("name", [*ALL, "additive", "capped"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_query_with_nothing_to_attend_to_gets_zeros(name: str, dtype: torch.dtype) -> None:
     kernel: Kernel = AdditiveAttention(n_heads=H, head_width=K).to(dtype)
-    kernel = ALL.get(name, kernel)
+    kernel = {**ALL, "capped": CAPPED}.get(name, kernel)
     tensors = inputs(dtype=dtype)
     output = kernel(*tensors, mask=masks()["any"])
     assert (output[0, :, 2] == 0).all()

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from heed.backbone.frequencies import rotary_frequencies
 from heed.backbone.positions import (
     LearnedPositions,
     RotaryPositions,
@@ -43,7 +44,7 @@ def test_learned_positions_end() -> None:
 
 def test_rotated_products_depend_on_the_distance_alone() -> None:
     torch.manual_seed(1)
-    rotary = RotaryPositions(head_width=10)
+    rotary = RotaryPositions(frequencies=rotary_frequencies(10, 10000.0))
     query, key = torch.randn(2, 1, 1, 1, 10)
 
     def product(query_at: int, key_at: int) -> float:
@@ -58,7 +59,7 @@ def test_rotated_products_depend_on_the_distance_alone() -> None:
 
 def test_each_row_may_have_its_own_positions() -> None:
     torch.manual_seed(1)
-    rotary = RotaryPositions(head_width=6)
+    rotary = RotaryPositions(frequencies=rotary_frequencies(6, 10000.0))
     x = torch.randn(2, 3, 5, 6)
     shared = rotate(x, rotary(torch.arange(5) + 2))
     own = rotate(x, rotary(torch.stack((torch.arange(5) + 2, torch.arange(5)))))

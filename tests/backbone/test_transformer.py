@@ -32,7 +32,9 @@ SIZES: dict[str, Any] = {
 }
 KINDS = list(
     itertools.product(
-        ("sinusoidal", "learned", "rotary"), ("scaled_dot_product", "additive"), ("pre", "post")
+        ("sinusoidal", "learned", "rotary", "alibi", "relative"),
+        ("scaled_dot_product", "additive"),
+        ("pre", "post"),
     )
 )
 
@@ -120,7 +122,7 @@ def test_cached_decoding_equals_parallel(kind: tuple[str, str, str], shape: str)
     torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "alibi", "relative"])
 def test_cached_prompts_may_have_different_lengths(positions: str) -> None:
     """Two steps after padded, reordered prompts equal the rows without the padding between."""
     model = build(shape="decoder", positions=positions).eval()
@@ -185,9 +187,9 @@ def test_every_parameter_gets_a_gradient(kind: tuple[str, str, str], shape: str,
     assert without == []
 
 
-@pytest.mark.parametrize("norm_position", ["pre", "post"])
+@pytest.mark.parametrize("norm_position", ["pre", "post", "sandwich"])
 @pytest.mark.parametrize("tie", ["all", "decoder", "none"])
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "alibi", "relative"])
 def test_a_fresh_model_has_even_odds(norm_position: str, tie: str, positions: str) -> None:
     """The first loss is the entropy of a uniform choice among V tokens."""
     size = 1009
@@ -262,7 +264,7 @@ def test_layer_dropout_skips_whole_rows() -> None:
 def test_rows_longer_than_learned_positions_are_refused() -> None:
     with pytest.raises(UserError, match=r"model\.max_length \(11\).* but is 13"):
         build(positions="learned").encode(tokens(1, 13))
-    for positions in ("sinusoidal", "rotary"):
+    for positions in ("sinusoidal", "rotary", "alibi", "relative"):
         assert build(positions=positions).encode(tokens(1, 13)).shape == (1, 13, 24)
 
 
@@ -284,6 +286,45 @@ def test_rows_longer_than_learned_positions_are_refused() -> None:
         (
             {"head_width": 5, "positions": "rotary"},
             r"model\.head_width must be even with model\.positions=rotary, but is 5; change",
+        ),
+        (
+            {"rotary_share": 0.4, "positions": "rotary"},
+            r"model\.rotary_share of 8 must be even with .* but is 3; change model\.rotary_share,",
+        ),
+        ({"rotary_share": 0}, r"model\.rotary_share must be more than 0 and at most 1, but is 0"),
+        (
+            {"head_width": 2, "positions": "rotary", "rotary_scaling": "ntk"},
+            r"model\.head_width must be at least 4 with model\.rotary_scaling=ntk, but is 2",
+        ),
+        (
+            {"rotary_scaling": "linear"},
+            r"rotary_scaling must be none with .*=sinusoidal, but is linear; .*=rotary",
+        ),
+        (
+            {"rotary_factor": 2},
+            r"rotary_factor must be 1 with model\.rotary_scaling=none, but is 2",
+        ),
+        ({"rotary_factor": 0.5}, r"model\.rotary_factor must be at least 1, but is 0\.5"),
+        (
+            {"relative_buckets": 30},
+            r"model\.relative_buckets must be a multiple of 4, but is 30; .*relative_buckets=28",
+        ),
+        (
+            {"relative_max_distance": 16},
+            r"relative_max_distance must be more than half of .* \(32\), but is 16; .*distance=128",
+        ),
+        (
+            {"attention_soft_cap": 50.0, "attention": "additive"},
+            r"attention_soft_cap must be null with model\.attention=additive, but is 50\.0",
+        ),
+        (
+            {"attention_soft_cap": 50.0, "kernel": "sdpa"},
+            r"attention_soft_cap must be null with .*=sdpa.* but is 50\.0; .*kernel=auto",
+        ),
+        ({"logit_soft_cap": -1}, r"model\.logit_soft_cap must be positive, but is -1"),
+        (
+            {"norm_position": "parallel"},
+            r"model\.norm_position must be .* sandwich .* but is parallel; .*position=pre",
         ),
         ({"n_kv_heads": 0}, r"model\.n_kv_heads must be a positive whole number, but is 0"),
         ({"d_model": 0}, r"model\.d_model must be a positive whole number, but is 0"),

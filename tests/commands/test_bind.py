@@ -142,7 +142,8 @@ def test_all_faults_of_all_nodes_are_told(frozen: Frozen) -> None:
         "model.d_model must be a whole number, but is 1.5",
         "model.n_headz is not a key that heed.backbone.transformer.Transformer takes; "
         "did you mean 'n_heads'?",
-        "model.norm_position must be one of pre, post, but is 'prre'; did you mean 'pre'?",
+        "model.norm_position must be one of pre, post, sandwich, parallel, parallel_one_norm, "
+        "but is 'prre'; did you mean 'pre'?",
         "optimizer.betas must be a list, each item a number, but is [0.9, 'x']",
         "optimizer.lr must be given, but is not (heed.training.optimizers.adamw needs it); "
         "add optimizer.lr=..., or choose one of Heed's own configs for optimizer",

@@ -24,3 +24,13 @@ def test_a_head_may_have_its_own_table_and_bias() -> None:
         "output.bias": (11,),
     }
     assert (head.output.bias == 0).all()
+
+
+def test_a_cap_bends_the_scores() -> None:
+    torch.manual_seed(1)
+    head = VocabularyHead(d_model=7, vocabulary_size=11, soft_cap=0.3)
+    hidden = torch.randn(2, 3, 7)
+    logits = hidden @ head.output.weight.T
+    e = (2 * logits / 0.3).exp()
+    torch.testing.assert_close(head(hidden), 0.3 * (e - 1) / (e + 1))
+    assert head(100 * hidden).abs().max() <= 0.3

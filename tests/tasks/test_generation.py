@@ -36,6 +36,11 @@ def test_smoothing_belongs_to_training_only(make):
     assert plain.count == smoothed.count == int(real.sum())
 
 
+def test_the_models_soft_cap_bounds_the_logits(make):
+    task = make("translation", "+model.logit_soft_cap=0.05").task
+    assert task.head(100 * torch.randn(7, task.backbone.d_model)).abs().max() <= 0.05
+
+
 def test_perplexity_is_e_to_the_loss(learned):
     task = learned("translation", "encoder_decoder").task
     assert task.derived_scores(2.5) == {"perplexity": pytest.approx(math.exp(2.5))}

@@ -38,7 +38,13 @@ class AdditiveAttention(nn.Module):
         return (hidden @ self.v[:, None, :, None].to(hidden.dtype)).squeeze(-1)
 
     def weights(
-        self, query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        *,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+        causal: bool = False,
     ) -> Tensor:
         """The weights (B, H, Tq, Tk) given to the values.
 
@@ -55,7 +61,7 @@ class AdditiveAttention(nn.Module):
                 for part in query.split(step, dim=2)
             ]
             scores = torch.cat(parts, dim=2)
-        return masked_softmax(scores, combine(mask, causal, query))
+        return masked_softmax(scores, combine(mask, causal, query), bias)
 
     def forward(
         self,
@@ -64,10 +70,11 @@ class AdditiveAttention(nn.Module):
         value: Tensor,
         *,
         mask: Tensor | None = None,
+        bias: Tensor | None = None,
         causal: bool = False,
         dropout_p: float = 0.0,
     ) -> Tensor:
         """See `heed.backbone.kernels.Kernel`."""
-        weights = self.weights(query, key, mask=mask, causal=causal)
+        weights = self.weights(query, key, mask=mask, bias=bias, causal=causal)
         value = share_heads(value, query.shape[1])
         return dropout(weights, dropout_p, training=True) @ value  # (B, H, Tq, K)

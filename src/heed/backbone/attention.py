@@ -28,6 +28,9 @@ class MultiHeadAttention(nn.Module):
         cross: Whether keys and values come from a memory.
         kernel: How queries gather values: a function, or a module whose parameters become part of
             this layer.
+        query_norm: Normalises each query over K before it is turned (Henry et al. 2020; Dehghani et
+            al. 2023, section 2); None for none.
+        key_norm: Likewise each key.
         dropout: Probability of dropping an attention weight.
         bias: Whether the projections have one.
     """
@@ -41,6 +44,8 @@ class MultiHeadAttention(nn.Module):
         head_width: int | None = None,
         cross: bool = False,
         kernel: Kernel = auto_attention,
+        query_norm: nn.Module | None = None,
+        key_norm: nn.Module | None = None,
         dropout: float = 0.0,
         bias: bool = True,
     ) -> None:
@@ -53,6 +58,8 @@ class MultiHeadAttention(nn.Module):
         """Of all queries, keys and values: H K, G K and G K."""
         self.cross = cross
         self.kernel = kernel
+        self.query_norm = query_norm or nn.Identity()
+        self.key_norm = key_norm or nn.Identity()
         self.dropout = dropout
         if cross:
             self.query = nn.Linear(d_model, self.widths[0], bias=bias)
@@ -67,6 +74,7 @@ class MultiHeadAttention(nn.Module):
         memory: Tensor | None = None,
         *,
         mask: Tensor | None = None,
+        bias: Tensor | None = None,
         causal: bool = False,
         rotation: Rotation | None = None,
         cache: LayerCache | None = None,
@@ -78,6 +86,7 @@ class MultiHeadAttention(nn.Module):
             memory: (B, S, D) for cross attention; not read when the cache has its keys and values.
             mask: Bool, broadcastable to (B, H, T, keys), True means "may attend"; a position with
                 nothing to attend to gathers zeros. None: everything.
+            bias: Float, broadcastable to (B, H, T, keys), added to the scores; None: nothing.
             causal: Position t sees 0..t only.
             rotation: Turns the queries and keys of self attention to their positions.
             cache: Earlier keys and values. Self attention adds its own; cross attention keeps the
@@ -92,24 +101,28 @@ class MultiHeadAttention(nn.Module):
             # (B, T, D) -> (B, T, (H + 2 G) K) -> (B, H, T, K), 2 x (B, G, T, K)
             parts = self.qkv(x).split(self.widths, dim=-1)
             query, key, value = (self._split(part) for part in parts)
+            query, key = self.query_norm(query), self.key_norm(key)
             if rotation is not None:
                 query, key = rotate(query, rotation), rotate(key, rotation)
             if cache is not None:
                 key, value = cache.append(key, value)
         dropout_p = self.dropout if self.training else 0.0
-        heads = self.kernel(query, key, value, mask=mask, causal=causal, dropout_p=dropout_p)
+        heads = self.kernel(
+            query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p
+        )
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
 
     def _from_memory(
         self, x: Tensor, memory: Tensor | None, cache: LayerCache | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        query = self._split(self.query(x))  # (B, H, T, K)
+        query = self.query_norm(self._split(self.query(x)))  # (B, H, T, K)
         if cache is not None and cache.cross_key is not None and cache.cross_value is not None:
             return query, cache.cross_key, cache.cross_value
         assert memory is not None, "cross attention needs a memory or a filled cache"
         # (B, S, D) -> (B, S, 2 G K) -> 2 x (B, G, S, K)
         parts = self.key_value(memory).split(self.widths[1:], dim=-1)
         key, value = (self._split(part) for part in parts)
+        key = self.key_norm(key)
         if cache is not None:
             cache.set_cross(key, value)
         return query, key, value

@@ -81,6 +81,13 @@ class KeyValueCache:
         width = int(positions.max()) + 1
         return positions, real if mask is None else real & mask, width
 
+    def positions(self) -> Tensor:
+        """(T,) or (N, T): the position in its row of each cached column that holds a token."""
+        if self.real is not None:
+            return self.real.cumsum(1) - 1
+        assert self.memory_rows is not None, "an empty cache has no positions"
+        return torch.arange(self.length, device=self.memory_rows.device)
+
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes what row `rows[i]` was; rows may be repeated or left out.
 

@@ -8,6 +8,7 @@ Legend: B batch, H heads, G groups of heads, Tq queries, Tk keys, K head width.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Protocol
 
@@ -27,6 +28,7 @@ class Kernel(Protocol):
         value: (B, G, Tk, K).
         mask: Bool, broadcastable to (B, H, Tq, Tk), True means "may attend"; None: everything may
             be attended to. A query with nothing to attend to gets zeros.
+        bias: Float, broadcastable to (B, H, Tq, Tk), added to the scores; None: nothing.
         causal: Query t sees keys 0..t only; needs Tq == Tk. May be combined with `mask`.
         dropout_p: Probability of dropping an attention weight; 0 outside training.
 
@@ -41,6 +43,7 @@ class Kernel(Protocol):
         value: Tensor,
         *,
         mask: Tensor | None = None,
+        bias: Tensor | None = None,
         causal: bool = False,
         dropout_p: float = 0.0,
     ) -> Tensor: ...
@@ -65,14 +68,16 @@ def combine(mask: Tensor | None, causal: bool, query: Tensor) -> Tensor | None:
     return lower if mask is None else mask & lower
 
 
-def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+def masked_softmax(scores: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
     """Attention weights over the last dimension, in fp32; rows with nothing to attend to are zeros.
 
     Args:
         scores: (B, H, Tq, Tk).
-        mask: As in `Kernel`.
+        mask: As in `Kernel`; likewise `bias`.
     """
     dtype = scores.dtype
+    if bias is not None:
+        scores = scores.float() + bias
     if mask is None:
         return scores.softmax(-1, dtype=torch.float32).to(dtype)
     # A finite minimum keeps the softmax of an empty row free of NaN, backward too.
@@ -80,13 +85,22 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(-1).masked_fill(~mask, 0.0).to(dtype)
 
 
+def scaled_scores(query: Tensor, key: Tensor) -> Tensor:
+    """q k^T / sqrt(K): (B, H, Tq, K), (B, G, Tk, K) -> (B, H, Tq, Tk)."""
+    key = share_heads(key, query.shape[1])
+    return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+
+
 def attention_weights(
-    query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False
+    query: Tensor,
+    key: Tensor,
+    *,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    causal: bool = False,
 ) -> Tensor:
     """The weights (B, H, Tq, Tk) that `reference_attention` gives to the values."""
-    key = share_heads(key, query.shape[1])
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, H, Tq, Tk)
-    return masked_softmax(scores, combine(mask, causal, query))
+    return masked_softmax(scaled_scores(query, key), combine(mask, causal, query), bias)
 
 
 def reference_attention(
@@ -95,11 +109,12 @@ def reference_attention(
     value: Tensor,
     *,
     mask: Tensor | None = None,
+    bias: Tensor | None = None,
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Tensor:
     """The definition; see `Kernel`."""
-    weights = attention_weights(query, key, mask=mask, causal=causal)
+    weights = attention_weights(query, key, mask=mask, bias=bias, causal=causal)
     value = share_heads(value, query.shape[1])
     return dropout(weights, dropout_p, training=True) @ value  # (B, H, Tq, K)
 
@@ -110,28 +125,35 @@ def sdpa_attention(
     value: Tensor,
     *,
     mask: Tensor | None = None,
+    bias: Tensor | None = None,
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Tensor:
     """torch's fused kernels (FlashAttention, Dao 2023, and others); see `Kernel`."""
-    grouped = key.shape[1] != query.shape[1]
-    if mask is None:
-        return F.scaled_dot_product_attention(
-            query, key, value, is_causal=causal, dropout_p=dropout_p, enable_gqa=grouped
-        )
+    fused = functools.partial(
+        F.scaled_dot_product_attention,
+        query,
+        key,
+        value,
+        dropout_p=dropout_p,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    if bias is not None:
+        bias = bias.to(query.dtype)
+    if mask is None and bias is None:
+        return fused(is_causal=causal)
     mask = combine(mask, causal, query)
-    assert mask is not None
+    if mask is None:
+        return fused(attn_mask=bias)
     # Not every fused kernel gives zeros for an empty row, so such rows attend to everything and
     # are zeroed afterwards: no NaN is made, forward or backward.
     empty = ~mask.any(-1, keepdim=True)  # (B, 1, 1 or Tq, 1)
-    if mask.device.type == "cpu" and not bool(empty.any()):
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout_p, enable_gqa=grouped
-        )
-    attended = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask | empty, dropout_p=dropout_p, enable_gqa=grouped
-    )
-    return attended.masked_fill(empty, 0.0)
+    none_empty = mask.device.type == "cpu" and not bool(empty.any())
+    allowed = mask if none_empty else mask | empty
+    if bias is not None:
+        allowed = bias.masked_fill(~allowed, float("-inf"))
+    attended = fused(attn_mask=allowed)
+    return attended if none_empty else attended.masked_fill(empty, 0.0)
 
 
 def auto_attention(
@@ -140,6 +162,7 @@ def auto_attention(
     value: Tensor,
     *,
     mask: Tensor | None = None,
+    bias: Tensor | None = None,
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Tensor:
@@ -147,7 +170,7 @@ def auto_attention(
     kernel: Kernel = sdpa_attention
     if query.device.type == "cpu" and (dropout_p > 0.0 or torch.is_grad_enabled()):
         kernel = reference_attention
-    return kernel(query, key, value, mask=mask, causal=causal, dropout_p=dropout_p)
+    return kernel(query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p)
 
 
 KERNELS: dict[str, Kernel] = {

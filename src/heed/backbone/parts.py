@@ -14,13 +14,25 @@ from torch import nn
 
 from heed.backbone.additive import AdditiveAttention
 from heed.backbone.attention import MultiHeadAttention
-from heed.backbone.block import Block, NormPosition, Residual
+from heed.backbone.block import (
+    Block,
+    NormPosition,
+    ParallelBlock,
+    Residual,
+    SandwichResidual,
+)
 from heed.backbone.embeddings import Embeddings
 from heed.backbone.feed_forward import Activation, FeedForward
+from heed.backbone.frequencies import RotaryScaling, scaled_frequencies
 from heed.backbone.kernels import KERNELS, Kernel
 from heed.backbone.norms import NormKind, build_norm
+from heed.backbone.position_bias import AlibiBias, BucketBias
 from heed.backbone.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from heed.backbone.soft_cap import CappedAttention
 from heed.backbone.stack import Stack
+from heed.backbone.validation import rotary_width
+
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,12 +49,20 @@ class Parts:
     norm_position: NormPosition
     norm_epsilon: float
     embedding_norm: bool
-    positions: Literal["sinusoidal", "learned", "rotary"]
+    positions: Positions
     rotary_base: float
+    rotary_share: float
+    rotary_scaling: RotaryScaling
+    rotary_factor: float
+    rotary_original_length: int
+    relative_buckets: int
+    relative_max_distance: int
     scale_embeddings: bool | None
     activation: Activation
     attention: Literal["scaled_dot_product", "additive"]
     kernel: Literal["auto", "reference", "sdpa"]
+    attention_soft_cap: float | None
+    qk_norm: bool
     bias: bool
     dropout: float
     attention_dropout: float
@@ -55,20 +75,48 @@ class Parts:
         """Those of the arguments of a `Transformer` that are meant for its parts."""
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
-    def build_stack(self, tokens: nn.Embedding, n_layers: int, *, cross: bool) -> Stack:
-        """Embeddings over the table `tokens` and `n_layers` blocks, with cross attention or not."""
-        rotary = self.positions == "rotary"
+    def build_stack(
+        self, tokens: nn.Embedding, n_layers: int, *, causal: bool, cross: bool = False
+    ) -> Stack:
+        """Embeddings over the table `tokens` and `n_layers` blocks.
+
+        Args:
+            tokens: The table.
+            n_layers: Blocks.
+            causal: Whether positions see only those before them.
+            cross: Whether blocks have cross attention.
+        """
         return Stack(
             embeddings=self._embeddings(tokens),
-            rotary=(
-                RotaryPositions(head_width=self._head_width, base=self.rotary_base)
-                if rotary
-                else None
-            ),
+            rotary=self._rotary() if self.positions == "rotary" else None,
+            position_bias=self._position_bias(causal=causal),
             layers=[self._block(cross=cross) for _ in range(n_layers)],
-            norm=self._norm() if self.norm_position == "pre" else None,
+            norm=None if self.norm_position == "post" else self._norm(),
             layer_dropout=self.layer_dropout,
         )
+
+    def _rotary(self) -> RotaryPositions:
+        return RotaryPositions(
+            frequencies=scaled_frequencies(
+                rotary_width(self._head_width, self.rotary_share),
+                self.rotary_base,
+                scaling=self.rotary_scaling,
+                factor=self.rotary_factor,
+                original_length=self.rotary_original_length,
+            )
+        )
+
+    def _position_bias(self, *, causal: bool) -> AlibiBias | BucketBias | None:
+        if self.positions == "alibi":
+            return AlibiBias(n_heads=self.n_heads)
+        if self.positions == "relative":
+            return BucketBias(
+                n_heads=self.n_heads,
+                n_buckets=self.relative_buckets,
+                max_distance=self.relative_max_distance,
+                bidirectional=not causal,
+            )
+        return None
 
     def _embeddings(self, tokens: nn.Embedding) -> Embeddings:
         positions: LearnedPositions | SinusoidalPositions | None = None
@@ -88,26 +136,47 @@ class Parts:
             dropout=self.dropout if dropout is None else dropout,
         )
 
-    def _block(self, *, cross: bool) -> Block:
+    def _block(self, *, cross: bool) -> Block | ParallelBlock:
+        if self.norm_position in ("parallel", "parallel_one_norm"):
+            norm = self._norm()
+            one_norm = self.norm_position == "parallel_one_norm"
+            return ParallelBlock(
+                self_attention=self._attention(cross=False),
+                feed_forward=self._feed_forward(),
+                attention_norm=norm,
+                feed_forward_norm=norm if one_norm else self._norm(),
+                dropout=self.dropout,
+            )
         return Block(
             self_attention=self._attention(cross=False),
             cross_attention=self._attention(cross=True) if cross else None,
-            feed_forward=FeedForward(
-                d_model=self.d_model,
-                d_feed_forward=self.d_feed_forward,
-                activation=self.activation,
-                activation_dropout=self.activation_dropout,
-                bias=self.bias,
-            ),
-            residual=lambda: Residual(
-                norm=self._norm(), norm_position=self.norm_position, dropout=self.dropout
-            ),
+            feed_forward=self._feed_forward(),
+            residual=self._residual,
+        )
+
+    def _residual(self) -> Residual | SandwichResidual:
+        if self.norm_position == "sandwich":
+            return SandwichResidual(
+                norm=self._norm(), output_norm=self._norm(), dropout=self.dropout
+            )
+        pre = self.norm_position == "pre"
+        return Residual(norm=self._norm(), pre=pre, dropout=self.dropout)
+
+    def _feed_forward(self) -> FeedForward:
+        return FeedForward(
+            d_model=self.d_model,
+            d_feed_forward=self.d_feed_forward,
+            activation=self.activation,
+            activation_dropout=self.activation_dropout,
+            bias=self.bias,
         )
 
     def _attention(self, *, cross: bool) -> MultiHeadAttention:
         kernel: Kernel = KERNELS[self.kernel]
         if self.attention == "additive":
             kernel = AdditiveAttention(n_heads=self.n_heads, head_width=self._head_width)
+        elif self.attention_soft_cap is not None:
+            kernel = CappedAttention(cap=self.attention_soft_cap)
         return MultiHeadAttention(
             d_model=self.d_model,
             n_heads=self.n_heads,
@@ -115,6 +184,8 @@ class Parts:
             head_width=self.head_width,
             cross=cross,
             kernel=kernel,
+            query_norm=self._norm(self._head_width) if self.qk_norm else None,
+            key_norm=self._norm(self._head_width) if self.qk_norm else None,
             dropout=self.attention_dropout,
             bias=self.bias,
         )
@@ -124,5 +195,6 @@ class Parts:
         """K."""
         return self.head_width or self.d_model // self.n_heads
 
-    def _norm(self) -> nn.Module:
-        return build_norm(self.norm, self.d_model, bias=self.bias, epsilon=self.norm_epsilon)
+    def _norm(self, width: int | None = None) -> nn.Module:
+        width = width or self.d_model
+        return build_norm(self.norm, width, bias=self.bias, epsilon=self.norm_epsilon)

@@ -1,6 +1,7 @@
 """Where a token stands: sinusoidal, learned and rotary positions.
 
-Legend: B batch, T positions, D model width, H heads, K head width.
+Legend: B batch, T positions, D model width, H heads, K head width, R dimensions of a
+head that turn.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class LearnedPositions(nn.Module):
 
 
 class Rotation(NamedTuple):
-    """The cosine and sine of each position's angles, (1 or B, 1, T, K) each."""
+    """The cosine and sine of each position's angles, (1 or B, 1, T, R) each."""
 
     cos: Tensor
     sin: Tensor
@@ -86,31 +87,32 @@ class RotaryPositions(nn.Module):
     """Turns pairs of query and key dimensions by an angle that grows with the position, so that
     their product depends on the distance alone (Su et al. 2021, section 3.2).
 
-    Dimension i is paired with i + K/2, the pairing that published weights use.
+    Dimension i is paired with i + R/2, the pairing that published weights use.
 
     Args:
-        head_width: K, even.
-        base: Wavelengths grow up to 2 pi times this.
+        frequencies: (R/2,) radians a position, of the first R dimensions of a head; those beyond
+            stay as they are. See `heed.backbone.frequencies`.
     """
 
     frequencies: Tensor
 
-    def __init__(self, *, head_width: int, base: float = 10000.0) -> None:
+    def __init__(self, *, frequencies: Tensor) -> None:
         super().__init__()
-        assert head_width % 2 == 0
-        even = torch.arange(0, head_width, 2, dtype=torch.float32)
-        self.register_buffer("frequencies", base ** (-even / head_width), persistent=False)
+        self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, positions: Tensor) -> Rotation:
         """(T,) or (B, T) positions -> what `rotate` needs, in fp32."""
-        angles = positions[..., None].float() * self.frequencies.float()  # (..., T, K/2)
-        angles = torch.cat((angles, angles), dim=-1)  # (..., T, K)
+        angles = positions[..., None].float() * self.frequencies.float()  # (..., T, R/2)
+        angles = torch.cat((angles, angles), dim=-1)  # (..., T, R)
         angles = angles[None, None] if positions.ndim == 1 else angles[:, None]
         return Rotation(angles.cos(), angles.sin())
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn queries or keys (B, H, T, K) to their positions."""
+    """Turn queries or keys (B, H, T, K) to their positions, in the first R of K dimensions."""
+    width = rotation.cos.shape[-1]
+    if width < x.shape[-1]:
+        return torch.cat((rotate(x[..., :width], rotation), x[..., width:]), dim=-1)
     first, second = x.chunk(2, dim=-1)
     turned = torch.cat((-second, first), dim=-1)
     return x * rotation.cos.to(x.dtype) + turned * rotation.sin.to(x.dtype)

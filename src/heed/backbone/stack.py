@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from heed.backbone.block import Block
+from heed.backbone.block import Block, ParallelBlock
 from heed.backbone.cache import KeyValueCache
 from heed.backbone.embeddings import Embeddings
+from heed.backbone.position_bias import AlibiBias, BucketBias
 from heed.backbone.positions import RotaryPositions
 
 
@@ -21,7 +22,9 @@ class Stack(nn.Module):
 
     Args:
         embeddings: From token numbers to vectors.
-        rotary: Rotary positions; None where the embeddings hold the positions.
+        rotary: Turns queries and keys to their positions; None where others tell the positions.
+        position_bias: Tells them by a number added to the scores, the same in all layers; None for
+            none.
         layers: The blocks.
         norm: The norm after the last block (pre-norm stacks); None for none.
         layer_dropout: Probability that a row skips a block while training (Fan et al. 2020). The
@@ -33,13 +36,15 @@ class Stack(nn.Module):
         *,
         embeddings: Embeddings,
         rotary: RotaryPositions | None,
-        layers: Sequence[Block],
+        position_bias: AlibiBias | BucketBias | None,
+        layers: Sequence[Block | ParallelBlock],
         norm: nn.Module | None,
         layer_dropout: float,
     ) -> None:
         super().__init__()
         self.embeddings = embeddings
         self.rotary = rotary
+        self.position_bias = position_bias
         self.layers = nn.ModuleList(layers)
         self.norm = norm
         self.layer_dropout = layer_dropout
@@ -73,10 +78,14 @@ class Stack(nn.Module):
         """
         x = self.embeddings(ids, positions, width)
         rotation = None if self.rotary is None else self.rotary(positions)
+        bias = None
+        if self.position_bias is not None:
+            bias = self.position_bias(positions, positions if cache is None else cache.positions())
         for i, layer in enumerate(self.layers):
             y = layer(
                 x,
                 mask=mask,
+                bias=bias,
                 causal=causal,
                 rotation=rotation,
                 memory=memory,

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from heed.backbone.block import NormPosition
 from heed.backbone.cache import KeyValueCache
 from heed.backbone.feed_forward import Activation
+from heed.backbone.frequencies import RotaryScaling
 from heed.backbone.initialization import initialize_embedding, initialize_stack, soften_output
 from heed.backbone.layout import Padded, attention_mask
 from heed.backbone.norms import NormKind
-from heed.backbone.parts import Parts
+from heed.backbone.parts import Parts, Positions
 from heed.backbone.stack import Stack
 from heed.backbone.validation import check_values
 from heed.errors import UserError
@@ -39,16 +40,27 @@ class Transformer(nn.Module):
         n_decoder_layers: Blocks of an encoder-decoder's decoder; None: as many as `n_layers`.
         max_length: Longest row in tokens. Learned positions end there; others may be longer.
         norm: "layer_norm" or "rms_norm".
-        norm_position: "post" as in 2017, or "pre" with a final norm after each stack.
+        norm_position: "post" as in 2017, or, with a final norm after each stack, "pre", "sandwich"
+            (around each sublayer), "parallel" (attention beside the feed-forward network) or
+            "parallel_one_norm" (the same norm for both).
         norm_epsilon: Added to the variance by each norm.
         embedding_norm: Whether the embeddings are normalised (as in BERT and BART).
-        positions: "sinusoidal", "learned" or "rotary".
+        positions: "sinusoidal", "learned", "rotary", "alibi" or "relative" (T5's buckets).
         rotary_base: Wavelengths of rotary positions grow up to 2 pi times this.
+        rotary_share: Share of each head's dimensions that turn.
+        rotary_scaling: "none", "linear", "ntk" or "llama3": see `scaled_frequencies`.
+        rotary_factor: How many times as long rows may be as those trained on.
+        rotary_original_length: Of the rows that the model was first trained on.
+        relative_buckets: Buckets of distances.
+        relative_max_distance: Distances from here on share a bucket.
         scale_embeddings: Whether token vectors are multiplied by sqrt(D) (2017, section 3.4);
             None: with sinusoidal positions only.
         activation: "relu", "gelu", "gelu_tanh"; with a gate "swiglu", "geglu" or "geglu_tanh".
         attention: "scaled_dot_product", or "additive" (Bahdanau et al. 2015).
         kernel: How scaled dot products are computed; "auto" takes the fastest for the device.
+        attention_soft_cap: Bound of the attention scores; None for none.
+        logit_soft_cap: Bound of a vocabulary head's logits; None for none.
+        qk_norm: Whether queries and keys are normalised.
         bias: Whether projections and layer norms have one.
         tie_embeddings: "all": source, target and output share one table; "decoder": target and
             output do; "none": each has its own.
@@ -80,12 +92,21 @@ class Transformer(nn.Module):
         norm_position: NormPosition = "post",
         norm_epsilon: float = 1e-5,
         embedding_norm: bool = False,
-        positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal",
+        positions: Positions = "sinusoidal",
         rotary_base: float = 10000.0,
+        rotary_share: float = 1.0,
+        rotary_scaling: RotaryScaling = "none",
+        rotary_factor: float = 1.0,
+        rotary_original_length: int = 8192,
+        relative_buckets: int = 32,
+        relative_max_distance: int = 128,
         scale_embeddings: bool | None = None,
         activation: Activation = "relu",
         attention: Literal["scaled_dot_product", "additive"] = "scaled_dot_product",
         kernel: Literal["auto", "reference", "sdpa"] = "auto",
+        attention_soft_cap: float | None = None,
+        logit_soft_cap: float | None = None,
+        qk_norm: bool = False,
         bias: bool = True,
         tie_embeddings: Literal["all", "decoder", "none"] = "all",
         dropout: float = 0.1,
@@ -104,6 +125,7 @@ class Transformer(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.target_vocabulary_size = target_vocabulary_size or vocabulary_size
         self.tie_embeddings = tie_embeddings
+        self.logit_soft_cap = logit_soft_cap
         self._build(parts, n_layers, n_decoder_layers or n_layers)
 
     def _build(self, parts: Parts, n_layers: int, n_decoder_layers: int) -> None:
@@ -111,16 +133,16 @@ class Transformer(nn.Module):
         self.encoder: Stack | None = None
         self.decoder: Stack | None = None
         if self.shape == "decoder":
-            self.decoder = parts.build_stack(tokens, n_layers, cross=False)
+            self.decoder = parts.build_stack(tokens, n_layers, causal=True)
         else:
-            self.encoder = parts.build_stack(tokens, n_layers, cross=False)
+            self.encoder = parts.build_stack(tokens, n_layers, causal=False)
         if self.shape == "encoder_decoder":
             if self.tie_embeddings != "all":
                 tokens = self._new_table(self.target_vocabulary_size)
-            self.decoder = parts.build_stack(tokens, n_decoder_layers, cross=True)
+            self.decoder = parts.build_stack(tokens, n_decoder_layers, causal=True, cross=True)
         for stack in (self.encoder, self.decoder):
             if stack is not None:
-                initialize_stack(stack, pre_norm=parts.norm_position == "pre")
+                initialize_stack(stack, pre_norm=parts.norm_position != "post")
         if self.decoder is not None and self.tie_embeddings != "none":
             soften_output(self.decoder, self.d_model)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heed.errors import UserError, nearest, raise_together
@@ -10,8 +10,9 @@ from heed.errors import UserError, nearest, raise_together
 CHOICES: dict[str, tuple[str, ...]] = {
     "shape": ("encoder", "decoder", "encoder_decoder"),
     "norm": ("layer_norm", "rms_norm"),
-    "norm_position": ("pre", "post"),
-    "positions": ("sinusoidal", "learned", "rotary"),
+    "norm_position": ("pre", "post", "sandwich", "parallel", "parallel_one_norm"),
+    "positions": ("sinusoidal", "learned", "rotary", "alibi", "relative"),
+    "rotary_scaling": ("none", "linear", "ntk", "llama3"),
     "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
     "attention": ("scaled_dot_product", "additive"),
     "kernel": ("auto", "reference", "sdpa"),
@@ -28,6 +29,9 @@ SIZES = (
     "n_layers",
     "n_decoder_layers",
     "max_length",
+    "rotary_original_length",
+    "relative_buckets",
+    "relative_max_distance",
 )
 NEEDED_SIZES = ("d_model", "n_heads", "d_feed_forward", "n_layers")
 LARGEST_SIZE = 2**31 - 1  # a token's id is kept in 32 bits; no width or length comes near
@@ -79,9 +83,20 @@ def check_values(values: Mapping[str, Any]) -> None:
             errors.append(
                 UserError(f"model.{name} must be at least 0 and less than 1, but is {p!r}")
             )
-    for name in ("norm_epsilon", "rotary_base"):
-        if not (_is_number(values[name]) and values[name] > 0.0):
-            errors.append(UserError(f"model.{name} must be positive, but is {values[name]!r}"))
+    for name in ("norm_epsilon", "rotary_base", "attention_soft_cap", "logit_soft_cap"):
+        value = values[name]
+        if value is None and name.endswith("soft_cap"):
+            continue
+        if not (_is_number(value) and value > 0.0):
+            errors.append(UserError(f"model.{name} must be positive, but is {value!r}"))
+    if not (_is_number(values["rotary_share"]) and 0.0 < values["rotary_share"] <= 1.0):
+        share = values["rotary_share"]
+        errors.append(
+            UserError(f"model.rotary_share must be more than 0 and at most 1, but is {share!r}")
+        )
+    if not (_is_number(values["rotary_factor"]) and values["rotary_factor"] >= 1.0):
+        factor = values["rotary_factor"]
+        errors.append(UserError(f"model.rotary_factor must be at least 1, but is {factor!r}"))
     if not errors:
         errors = _misfits(values)
     raise_together(errors)
@@ -106,15 +121,7 @@ def _misfits(values: Mapping[str, Any]) -> list[UserError]:
                 f"try model.n_heads={_nearest_divisor(d_model, n_heads)}",
             )
         )
-    elif values["positions"] == "rotary" and (head_width or d_model // n_heads) % 2:
-        key = "model.d_model / model.n_heads" if head_width is None else "model.head_width"
-        errors.append(
-            UserError(
-                f"{key} must be even with model.positions=rotary, "
-                f"but is {head_width or d_model // n_heads}",
-                f"change {key.split()[-1]}, or use model.positions=sinusoidal",
-            )
-        )
+    errors += [*_position_misfits(values), *_attention_misfits(values)]
     shape, target = values["shape"], values["target_vocabulary_size"]
     other_target = target is not None and target != values["vocabulary_size"]
     if shape == "encoder_decoder" and values["tie_embeddings"] == "all" and other_target:
@@ -142,6 +149,81 @@ def _misfits(values: Mapping[str, Any]) -> list[UserError]:
             )
         )
     return errors
+
+
+def _position_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
+    head_width, share = values["head_width"], values["rotary_share"]
+    if head_width is None and not values["d_model"] % values["n_heads"]:
+        head_width = values["d_model"] // values["n_heads"]
+    if values["positions"] == "rotary" and head_width is not None:
+        turning = rotary_width(head_width, share)
+        key = (
+            "model.d_model / model.n_heads" if values["head_width"] is None else "model.head_width"
+        )
+        if share != 1.0:
+            key = f"model.rotary_share of {head_width}"
+        if turning % 2 or not turning:
+            yield UserError(
+                f"{key} must be even with model.positions=rotary, but is {turning}",
+                f"change {key.split(' of ')[0].split()[-1]}, or use model.positions=sinusoidal",
+            )
+        elif values["rotary_scaling"] == "ntk" and turning < 4:
+            yield UserError(
+                f"{key} must be at least 4 with model.rotary_scaling=ntk, but is {turning}",
+                "use model.rotary_scaling=linear",
+            )
+    if values["positions"] != "rotary" and values["rotary_scaling"] != "none":
+        yield UserError(
+            f"model.rotary_scaling must be none with model.positions={values['positions']}, "
+            f"but is {values['rotary_scaling']}",
+            "use model.positions=rotary",
+        )
+    if values["rotary_scaling"] == "none" and values["rotary_factor"] != 1.0:
+        yield UserError(
+            "model.rotary_factor must be 1 with model.rotary_scaling=none, "
+            f"but is {values['rotary_factor']}",
+            "use model.rotary_scaling=linear, ntk or llama3",
+        )
+    buckets, furthest = values["relative_buckets"], values["relative_max_distance"]
+    if buckets % 4:
+        yield UserError(
+            f"model.relative_buckets must be a multiple of 4, but is {buckets}",
+            f"try model.relative_buckets={max(4, buckets // 4 * 4)}",
+        )
+    if furthest <= buckets // 2:
+        yield UserError(
+            f"model.relative_max_distance must be more than half of model.relative_buckets "
+            f"({buckets}), but is {furthest}",
+            f"try model.relative_max_distance={4 * buckets}",
+        )
+
+
+def _attention_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
+    cap = values["attention_soft_cap"]
+    if cap is not None and values["attention"] != "scaled_dot_product":
+        yield UserError(
+            f"model.attention_soft_cap must be null with model.attention={values['attention']}, "
+            f"but is {cap}",
+            "use model.attention=scaled_dot_product",
+        )
+    elif cap is not None and values["kernel"] == "sdpa":
+        yield UserError(
+            f"model.attention_soft_cap must be null with model.kernel=sdpa, which has none, "
+            f"but is {cap}",
+            "use model.kernel=auto",
+        )
+    norm_position = values["norm_position"]
+    if values["shape"] == "encoder_decoder" and norm_position.startswith("parallel"):
+        yield UserError(
+            "model.norm_position must be pre, post or sandwich with model.shape=encoder_decoder, "
+            f"whose decoder has a third sublayer, but is {norm_position}",
+            "try model.norm_position=pre",
+        )
+
+
+def rotary_width(head_width: int, share: float) -> int:
+    """R, how many of a head's K dimensions turn."""
+    return int(head_width * share)
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from heed.backbone.soft_cap import soft_cap
+
 
 class VocabularyHead(nn.Module):
     """A score for every token: (..., D) -> (..., V).
@@ -16,6 +18,7 @@ class VocabularyHead(nn.Module):
         vocabulary_size: V.
         tied: (V, D) the embedding table to share (Press and Wolf 2017); None: a table of its own.
         bias: Whether each token has a score of its own, whatever the input.
+        soft_cap: Bound of the scores (Gemma 2: Riviere et al. 2024); None for none.
     """
 
     def __init__(
@@ -25,8 +28,10 @@ class VocabularyHead(nn.Module):
         vocabulary_size: int,
         tied: nn.Parameter | None = None,
         bias: bool = False,
+        soft_cap: float | None = None,
     ) -> None:
         super().__init__()
+        self.soft_cap = soft_cap
         self.output = nn.Linear(d_model, vocabulary_size, bias=bias)
         if tied is None:
             nn.init.xavier_uniform_(self.output.weight)
@@ -38,4 +43,5 @@ class VocabularyHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) -> logits (..., V)."""
-        return self.output(hidden)
+        logits = self.output(hidden)
+        return logits if self.soft_cap is None else soft_cap(logits, self.soft_cap)

@@ -96,6 +96,7 @@ class GenerationTask(Task):
             vocabulary_size=tokenizer.vocabulary_size,
             tied=backbone.output_embedding,
             bias=False,
+            soft_cap=backbone.logit_soft_cap,
         )
         self.add_scores()
 
