@@ -326,6 +326,24 @@ def test_rows_longer_than_learned_positions_are_refused() -> None:
             {"norm_position": "parallel"},
             r"model\.norm_position must be .* sandwich .* but is parallel; .*position=pre",
         ),
+        ({"attention": "windowed"}, r"model\.window must be .* but is null; try model\.window=128"),
+        ({"window": 3}, r"window must be null with model\.attention=scaled_dot_product, but is 3"),
+        (
+            {"attention": "windowed", "window": 0},
+            r"window must be a positive .* but is 0",
+        ),
+        (
+            {"attention": "windowed", "window": 3, "positions": "alibi"},
+            r"positions must be .* rotary with .*=windowed, .* but is alibi; .*=rotary",
+        ),
+        (
+            {"attention": "windowed", "window": 3, "global_layers": [0, 2]},
+            r"global_layers must be numbers of layers \(0 to 1\), but holds 2",
+        ),
+        (
+            {"global_layers": [1]},
+            r"global_layers must be \[\] with .*=scaled_dot_product, but is \[1\]; .*=windowed",
+        ),
         ({"n_kv_heads": 0}, r"model\.n_kv_heads must be a positive whole number, but is 0"),
         ({"d_model": 0}, r"model\.d_model must be a positive whole number, but is 0"),
         ({"n_layers": 1.5}, r"model\.n_layers must be a positive whole number, but is 1\.5"),

@@ -37,6 +37,8 @@ def put(config: dict[str, Any], **values: Any) -> dict[str, Any]:
         ["task=qa", "data=squad", "model=base", "model.shape=decoder"],
         ["task=generative_qa", "data=squad_v2", "decoding=sample"],
         ["tokenizer.joint=false", "model.tie_embeddings=decoder", "scheduler=cosine"],
+        ["model.attention=windowed", "model.window=9", "model.global_layers=[1]"],
+        ["model.positions=alibi", "model.n_kv_heads=2", "+model.qk_norm=true"],
         ["model.positions=rotary", "data.max_tokens=null", "data.batch_size=32", "logger=null"],
     ],
 )

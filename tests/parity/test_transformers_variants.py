@@ -172,8 +172,11 @@ def test_normalised_queries_and_keys() -> None:
     compare_decoder(ours, theirs)
 
 
-def test_gemma2() -> None:
-    """Sandwich norms, both soft caps, GEGLU, scaled embeddings; norms that are stored less one."""
+@pytest.mark.parametrize("window", [LONGEST, 2])
+def test_gemma2(window: int) -> None:
+    """Sandwich norms, both soft caps, GEGLU, scaled embeddings; norms that are stored less one;
+    every other layer sees no further than a window, in which a token counts itself.
+    """
     config = transformers.Gemma2Config(
         **SHAPE,
         num_key_value_heads=1,
@@ -182,13 +185,16 @@ def test_gemma2() -> None:
         query_pre_attn_scalar=5,
         attn_logit_softcapping=2.0,
         final_logit_softcapping=3.0,
-        sliding_window=LONGEST,
+        sliding_window=window,
     )
     theirs = randomize(transformers.Gemma2ForCausalLM(config))
     ours = Transformer(
         norm_position="sandwich",
         activation="geglu_tanh",
         scale_embeddings=True,
+        attention="windowed",
+        window=window - 1,
+        global_layers=[1],
         attention_soft_cap=2.0,
         logit_soft_cap=3.0,
         n_kv_heads=1,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -31,7 +31,9 @@ from heed.backbone.positions import LearnedPositions, RotaryPositions, Sinusoida
 from heed.backbone.soft_cap import CappedAttention
 from heed.backbone.stack import Stack
 from heed.backbone.validation import rotary_width
+from heed.backbone.windowed import WindowedAttention
 
+AttentionKind = Literal["scaled_dot_product", "windowed", "additive"]
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative"]
 
 
@@ -59,11 +61,14 @@ class Parts:
     relative_max_distance: int
     scale_embeddings: bool | None
     activation: Activation
-    attention: Literal["scaled_dot_product", "additive"]
+    attention: AttentionKind
+    window: int | None
+    global_layers: Sequence[int]
     kernel: Literal["auto", "reference", "sdpa"]
     attention_soft_cap: float | None
     qk_norm: bool
     bias: bool
+    gradient_checkpointing: bool
     dropout: float
     attention_dropout: float
     activation_dropout: float
@@ -86,11 +91,14 @@ class Parts:
             causal: Whether positions see only those before them.
             cross: Whether blocks have cross attention.
         """
+        windows = [None if i in self.global_layers else self.window for i in range(n_layers)]
         return Stack(
             embeddings=self._embeddings(tokens),
             rotary=self._rotary() if self.positions == "rotary" else None,
             position_bias=self._position_bias(causal=causal),
-            layers=[self._block(cross=cross) for _ in range(n_layers)],
+            layers=[self._block(window, cross=cross) for window in windows],
+            windows=windows,
+            checkpointing=self.gradient_checkpointing,
             norm=None if self.norm_position == "post" else self._norm(),
             layer_dropout=self.layer_dropout,
         )
@@ -136,19 +144,19 @@ class Parts:
             dropout=self.dropout if dropout is None else dropout,
         )
 
-    def _block(self, *, cross: bool) -> Block | ParallelBlock:
+    def _block(self, window: int | None, *, cross: bool) -> Block | ParallelBlock:
         if self.norm_position in ("parallel", "parallel_one_norm"):
             norm = self._norm()
             one_norm = self.norm_position == "parallel_one_norm"
             return ParallelBlock(
-                self_attention=self._attention(cross=False),
+                self_attention=self._attention(window),
                 feed_forward=self._feed_forward(),
                 attention_norm=norm,
                 feed_forward_norm=norm if one_norm else self._norm(),
                 dropout=self.dropout,
             )
         return Block(
-            self_attention=self._attention(cross=False),
+            self_attention=self._attention(window),
             cross_attention=self._attention(cross=True) if cross else None,
             feed_forward=self._feed_forward(),
             residual=self._residual,
@@ -171,12 +179,14 @@ class Parts:
             bias=self.bias,
         )
 
-    def _attention(self, *, cross: bool) -> MultiHeadAttention:
+    def _attention(self, window: int | None = None, *, cross: bool = False) -> MultiHeadAttention:
         kernel: Kernel = KERNELS[self.kernel]
         if self.attention == "additive":
             kernel = AdditiveAttention(n_heads=self.n_heads, head_width=self._head_width)
         elif self.attention_soft_cap is not None:
             kernel = CappedAttention(cap=self.attention_soft_cap)
+        if window is not None:
+            kernel = WindowedAttention(window=window, kernel=kernel)
         return MultiHeadAttention(
             d_model=self.d_model,
             n_heads=self.n_heads,

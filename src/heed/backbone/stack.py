@@ -5,16 +5,19 @@ Legend: B batch, T positions, S memory length, D model width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from heed.backbone.block import Block, ParallelBlock
 from heed.backbone.cache import KeyValueCache
 from heed.backbone.embeddings import Embeddings
 from heed.backbone.position_bias import AlibiBias, BucketBias
 from heed.backbone.positions import RotaryPositions
+from heed.backbone.windowed import near
 
 
 class Stack(nn.Module):
@@ -27,6 +30,9 @@ class Stack(nn.Module):
             none.
         layers: The blocks.
         norm: The norm after the last block (pre-norm stacks); None for none.
+        windows: How far each layer's self attention sees to each side; None: everywhere.
+        checkpointing: Whether training keeps only what goes into each block and computes the rest
+            again for the backward pass (Chen et al. 2016).
         layer_dropout: Probability that a row skips a block while training (Fan et al. 2020). The
             rows decide one by one, so every parameter gets a gradient on every process.
     """
@@ -39,6 +45,8 @@ class Stack(nn.Module):
         position_bias: AlibiBias | BucketBias | None,
         layers: Sequence[Block | ParallelBlock],
         norm: nn.Module | None,
+        windows: Sequence[int | None],
+        checkpointing: bool,
         layer_dropout: float,
     ) -> None:
         super().__init__()
@@ -47,6 +55,8 @@ class Stack(nn.Module):
         self.position_bias = position_bias
         self.layers = nn.ModuleList(layers)
         self.norm = norm
+        self.windows = tuple(windows)
+        self.checkpointing = checkpointing
         self.layer_dropout = layer_dropout
 
     def forward(
@@ -80,11 +90,16 @@ class Stack(nn.Module):
         rotation = None if self.rotary is None else self.rotary(positions)
         bias = None
         if self.position_bias is not None:
-            bias = self.position_bias(positions, positions if cache is None else cache.positions())
+            bias = self.position_bias(positions, _key_positions(positions, cache))
+        masks = self._masks(mask, positions, cache)
+        checkpointing = self.checkpointing and self.training and cache is None
         for i, layer in enumerate(self.layers):
-            y = layer(
+            apply: Callable[..., Tensor] = layer
+            if checkpointing and torch.is_grad_enabled():
+                apply = partial(checkpoint, layer, use_reentrant=False)
+            y = apply(
                 x,
-                mask=mask,
+                mask=masks[self.windows[i]],
                 bias=bias,
                 causal=causal,
                 rotation=rotation,
@@ -97,3 +112,20 @@ class Stack(nn.Module):
                 y = torch.where(kept, y, x)
             x = y
         return x if self.norm is None else self.norm(x)
+
+    def _masks(
+        self, mask: Tensor | None, positions: Tensor, cache: KeyValueCache | None
+    ) -> dict[int | None, Tensor | None]:
+        """The mask for each window. Without a cache a windowed kernel sees by itself what is near;
+        with one, columns may be no positions, and the mask says it.
+        """
+        masks: dict[int | None, Tensor | None] = dict.fromkeys((None, *self.windows), mask)
+        for window in masks:
+            if cache is not None and window is not None:
+                within = near(positions, cache.positions(), window)
+                masks[window] = within if mask is None else within & mask
+        return masks
+
+
+def _key_positions(positions: Tensor, cache: KeyValueCache | None) -> Tensor:
+    return positions if cache is None else cache.positions()

@@ -5,6 +5,7 @@ Legend: B batch, S source length, T target length, D model width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from heed.backbone.frequencies import RotaryScaling
 from heed.backbone.initialization import initialize_embedding, initialize_stack, soften_output
 from heed.backbone.layout import Padded, attention_mask
 from heed.backbone.norms import NormKind
-from heed.backbone.parts import Parts, Positions
+from heed.backbone.parts import AttentionKind, Parts, Positions
 from heed.backbone.stack import Stack
 from heed.backbone.validation import check_values
 from heed.errors import UserError
@@ -56,7 +57,10 @@ class Transformer(nn.Module):
         scale_embeddings: Whether token vectors are multiplied by sqrt(D) (2017, section 3.4);
             None: with sinusoidal positions only.
         activation: "relu", "gelu", "gelu_tanh"; with a gate "swiglu", "geglu" or "geglu_tanh".
-        attention: "scaled_dot_product", or "additive" (Bahdanau et al. 2015).
+        attention: "scaled_dot_product", "windowed" (Beltagy et al. 2020) or "additive" (Bahdanau et
+            al. 2015).
+        window: How far windowed self attention sees: to each side, in a decoder to the left.
+        global_layers: Numbers of the layers, from 0, whose attention has no window.
         kernel: How scaled dot products are computed; "auto" takes the fastest for the device.
         attention_soft_cap: Bound of the attention scores; None for none.
         logit_soft_cap: Bound of a vocabulary head's logits; None for none.
@@ -64,6 +68,8 @@ class Transformer(nn.Module):
         bias: Whether projections and layer norms have one.
         tie_embeddings: "all": source, target and output share one table; "decoder": target and
             output do; "none": each has its own.
+        gradient_checkpointing: Whether training keeps little of each block and computes the rest
+            again (Chen et al. 2016): less memory, more time, the same numbers.
         dropout: Probability of dropping an element of a sublayer's output (2017, section 5.4).
         attention_dropout: Of dropping an attention weight.
         activation_dropout: Of dropping an inner activation of a feed-forward network.
@@ -102,13 +108,16 @@ class Transformer(nn.Module):
         relative_max_distance: int = 128,
         scale_embeddings: bool | None = None,
         activation: Activation = "relu",
-        attention: Literal["scaled_dot_product", "additive"] = "scaled_dot_product",
+        attention: AttentionKind = "scaled_dot_product",
+        window: int | None = None,
+        global_layers: Sequence[int] = (),
         kernel: Literal["auto", "reference", "sdpa"] = "auto",
         attention_soft_cap: float | None = None,
         logit_soft_cap: float | None = None,
         qk_norm: bool = False,
         bias: bool = True,
         tie_embeddings: Literal["all", "decoder", "none"] = "all",
+        gradient_checkpointing: bool = False,
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,

@@ -14,7 +14,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "positions": ("sinusoidal", "learned", "rotary", "alibi", "relative"),
     "rotary_scaling": ("none", "linear", "ntk", "llama3"),
     "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
-    "attention": ("scaled_dot_product", "additive"),
+    "attention": ("scaled_dot_product", "windowed", "additive"),
     "kernel": ("auto", "reference", "sdpa"),
     "tie_embeddings": ("all", "decoder", "none"),
 }
@@ -29,6 +29,7 @@ SIZES = (
     "n_layers",
     "n_decoder_layers",
     "max_length",
+    "window",
     "rotary_original_length",
     "relative_buckets",
     "relative_max_distance",
@@ -200,7 +201,7 @@ def _position_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
 
 def _attention_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
     cap = values["attention_soft_cap"]
-    if cap is not None and values["attention"] != "scaled_dot_product":
+    if cap is not None and values["attention"] == "additive":
         yield UserError(
             f"model.attention_soft_cap must be null with model.attention={values['attention']}, "
             f"but is {cap}",
@@ -212,6 +213,7 @@ def _attention_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
             f"but is {cap}",
             "use model.kernel=auto",
         )
+    yield from _window_misfits(values)
     norm_position = values["norm_position"]
     if values["shape"] == "encoder_decoder" and norm_position.startswith("parallel"):
         yield UserError(
@@ -219,6 +221,43 @@ def _attention_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
             f"whose decoder has a third sublayer, but is {norm_position}",
             "try model.norm_position=pre",
         )
+
+
+def _window_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
+    windowed, window = values["attention"] == "windowed", values["window"]
+    if windowed and window is None:
+        yield UserError(
+            "model.window must be a positive whole number with model.attention=windowed, "
+            "but is null",
+            "try model.window=128",
+        )
+    if not windowed and window is not None:
+        yield UserError(
+            f"model.window must be null with model.attention={values['attention']}, "
+            f"but is {window}",
+            "use model.attention=windowed",
+        )
+    if windowed and values["positions"] in ("alibi", "relative"):
+        yield UserError(
+            "model.positions must be sinusoidal, learned or rotary with model.attention=windowed, "
+            f"which makes no room for a bias, but is {values['positions']}",
+            "try model.positions=rotary",
+        )
+    layers = values["global_layers"]
+    deepest = max(values["n_layers"], values["n_decoder_layers"] or 0)
+    if layers and not windowed:
+        yield UserError(
+            f"model.global_layers must be [] with model.attention={values['attention']}, "
+            f"but is {list(layers)}",
+            "use model.attention=windowed",
+        )
+    for layer in layers:
+        if not _is_integer(layer) or not 0 <= layer < deepest:
+            yield UserError(
+                f"model.global_layers must be numbers of layers (0 to {deepest - 1}), "
+                f"but holds {layer!r}"
+            )
+            break
 
 
 def rotary_width(head_width: int, share: float) -> int:
