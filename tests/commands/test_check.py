@@ -233,3 +233,9 @@ def test_a_report_without_a_transformer(
 )
 def test_numbers_for_people(number: float, shown: str) -> None:
     assert human(number) == shown
+
+
+def test_the_pooler_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "task=sentiment", "task.pooling=pooled"]) == 0
+    layer, output = 128 * 128 + 128, 2 * 128 + 2
+    assert f"{layer + output:,}" in capsys.readouterr().out

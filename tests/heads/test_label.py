@@ -30,6 +30,21 @@ def test_pooling_looks_at_tokens_alone(pooling: str) -> None:
     assert head(hidden, LAYOUT).shape == (2, 3)
 
 
+def test_pooled_is_the_first_position_through_berts_pooler() -> None:
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.bert.modeling_bert import BertPooler
+
+    torch.manual_seed(1)
+    theirs = BertPooler(transformers.BertConfig(hidden_size=7, num_attention_heads=1))
+    head = LabelHead(d_model=7, n_labels=3, pooling="pooled")
+    weights = {f"0.{name}": weight for name, weight in theirs.dense.state_dict().items()}
+    head.pooler.load_state_dict(weights)
+    hidden = torch.randn(2, 5, 7)
+    torch.testing.assert_close(head.pool(hidden, LAYOUT), theirs(hidden))
+    logits = theirs(hidden) @ head.output.weight.T + head.output.bias
+    torch.testing.assert_close(head(hidden, LAYOUT), logits)
+
+
 def test_a_row_without_tokens_is_finite() -> None:
     head = LabelHead(d_model=7, n_labels=3, pooling="mean")
     assert head(torch.randn(1, 5, 7), Padded(torch.tensor([0]), 5)).isfinite().all()

@@ -45,7 +45,7 @@ def test_smoothing_belongs_to_training_only(make):
     )
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean", "last"])
+@pytest.mark.parametrize("pooling", ["first", "pooled", "mean", "last"])
 def test_every_pooling_ignores_padding(make, widened, pooling):
     case = make("sentiment", f"task.pooling={pooling}")
     case.task.eval()

@@ -53,6 +53,7 @@ class MultiHeadAttention(nn.Module):
         n_kv_heads = n_kv_heads or n_heads
         assert n_heads % n_kv_heads == 0
         assert head_width is not None or d_model % n_heads == 0
+        self.n_heads = n_heads
         self.head_width = head_width or d_model // n_heads
         self.widths = (n_heads * self.head_width, *(2 * [n_kv_heads * self.head_width]))
         """Of all queries, keys and values: H K, G K and G K."""

@@ -121,7 +121,8 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
             head = SpanHead(d_model=backbone.d_model)
         elif task["kind"] == "labelled_text":
             labels = len(config["data"].get("labels") or ()) or 2
-            head = LabelHead(d_model=backbone.d_model, n_labels=labels)
+            pooling = task.get("pooling", "first")
+            head = LabelHead(d_model=backbone.d_model, n_labels=labels, pooling=pooling)
         else:
             head = torch.nn.Module()
     return backbone, head

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from heed.backbone.dropout import Dropout
 from heed.backbone.layout import Padded
 
+Pooling = Literal["first", "pooled", "mean", "last"]
+
 
 class LabelHead(nn.Module):
     """Pools a text to one vector and scores each label.
@@ -20,7 +22,8 @@ class LabelHead(nn.Module):
     Args:
         d_model: D.
         n_labels: C.
-        pooling: "first" position (as BERT's), "mean" over the tokens, or the "last" token (for a
+        pooling: "first" position, "pooled" (the first through a layer and tanh of its own, as the
+            code of Devlin et al. 2019 does), "mean" over the tokens, or the "last" token (for a
             decoder, which has then read everything).
         dropout: Probability of dropping an element of the pooled vector.
     """
@@ -30,20 +33,21 @@ class LabelHead(nn.Module):
         *,
         d_model: int,
         n_labels: int,
-        pooling: Literal["first", "mean", "last"] = "first",
+        pooling: Pooling = "first",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.pooling = pooling
         self.dropout = Dropout(p=dropout)
-        self.output = nn.Linear(d_model, n_labels)
-        nn.init.normal_(self.output.weight, std=0.02)
-        nn.init.zeros_(self.output.bias)
+        self.pooler: nn.Module = nn.Identity()
+        if pooling == "pooled":
+            self.pooler = nn.Sequential(_linear(d_model, d_model), nn.Tanh())
+        self.output = _linear(d_model, n_labels)
 
     def pool(self, hidden: Tensor, layout: Padded) -> Tensor:
         """(B, T, D) -> (B, D); padding is not looked at."""
-        if self.pooling == "first":
-            return hidden[:, 0]
+        if self.pooling in ("first", "pooled"):
+            return self.pooler(hidden[:, 0])
         if self.pooling == "last":
             rows = torch.arange(layout.rows, device=hidden.device)
             return hidden[rows, (layout.lengths - 1).clamp(min=0)]
@@ -54,3 +58,10 @@ class LabelHead(nn.Module):
     def forward(self, hidden: Tensor, layout: Padded) -> Tensor:
         """(B, T, D) -> logits (B, C)."""
         return self.output(self.dropout(self.pool(hidden, layout)))
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.normal_(linear.weight, std=0.02)
+    nn.init.zeros_(linear.bias)
+    return linear

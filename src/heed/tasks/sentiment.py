@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from heed.backbone.transformer import Transformer
 from heed.data.batch import TextBatch
 from heed.data.labelled_text import LabelledTextPreparation
-from heed.heads.label import LabelHead
+from heed.heads.label import LabelHead, Pooling
 from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.metrics.classification import ClassificationScore
 from heed.tasks.base import Prediction, Stage, Task
@@ -36,7 +36,7 @@ class Sentiment(Task):
         *,
         backbone: Transformer,
         preparation: LabelledTextPreparation,
-        pooling: Literal["first", "mean", "last"],
+        pooling: Pooling,
         head_dropout: float,
         label_smoothing: float,
         **task_settings: Any,
