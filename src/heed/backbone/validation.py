@@ -78,6 +78,14 @@ def check_values(values: Mapping[str, Any]) -> None:
         elif size > LARGEST.get(name, LARGEST_SIZE):
             most = LARGEST.get(name, LARGEST_SIZE)
             errors.append(UserError(f"model.{name} must be at most {most:,}, but is {size:,}"))
+    layers = values["global_layers"]
+    if not isinstance(layers, (list, tuple)):
+        errors.append(
+            UserError(
+                f"model.global_layers must be a list of layers, but is {layers!r}",
+                f"try model.global_layers=[{layers}]",
+            )
+        )
     for name in PROBABILITIES:
         p = values[name]
         if p is not None and not (_is_number(p) and 0.0 <= p < 1.0):
