@@ -12,11 +12,12 @@ from heed.backbone.positions import LearnedPositions, SinusoidalPositions
 
 
 class Embeddings(nn.Module):
-    """Token vector, scaled, plus position vector; then norm and dropout where there are any.
+    """Token vector, scaled, plus position and segment vectors; then norm and dropout, if any.
 
     Args:
         tokens: The table (V, D), which may be shared.
         positions: Absolute positions; None where attention rotates instead.
+        segments: One vector for each text of a row (Devlin et al. 2019, section 3.2); or None.
         scale: Factor of the token vectors: sqrt(D) in Vaswani et al. 2017, section 3.4.
         norm: Normalises the sum (as in BERT); None for none.
         dropout: Probability of dropping an element of the sum.
@@ -27,6 +28,7 @@ class Embeddings(nn.Module):
         *,
         tokens: nn.Embedding,
         positions: LearnedPositions | SinusoidalPositions | None,
+        segments: nn.Embedding | None,
         scale: float,
         norm: nn.Module | None,
         dropout: float,
@@ -34,17 +36,22 @@ class Embeddings(nn.Module):
         super().__init__()
         self.tokens = tokens
         self.positions = positions
+        self.segments = segments
         self.scale = scale
         self.norm = norm
         self.dropout = Dropout(p=dropout)
 
-    def forward(self, ids: Tensor, positions: Tensor, width: int) -> Tensor:
+    def forward(
+        self, ids: Tensor, positions: Tensor, width: int, segments: Tensor | None = None
+    ) -> Tensor:
         """Embed.
 
         Args:
             ids: (B, T) long.
             positions: (T,) or (B, T) long.
             width: More than the highest position.
+            segments: (B, T) long, the text that each token belongs to; None: all to the first. Not
+                looked at where there are no vectors for them.
 
         Returns:
             (B, T, D).
@@ -54,6 +61,14 @@ class Embeddings(nn.Module):
             x = x * self.scale
         if self.positions is not None:
             x = x + self.positions(positions, width)
+        if self.segments is not None:
+            x = x + self._segment_vectors(self.segments, segments)
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x)
+
+    def _segment_vectors(self, table: nn.Embedding, segments: Tensor | None) -> Tensor:
+        """(D,) or (B, T, D); texts beyond the table's share its last vector."""
+        if segments is None:
+            return table.weight[0]
+        return table(segments.clamp(max=table.num_embeddings - 1))

@@ -51,6 +51,7 @@ class Parts:
     norm_position: NormPosition
     norm_epsilon: float
     embedding_norm: bool
+    n_segments: int
     positions: Positions
     rotary_base: float
     rotary_share: float
@@ -139,10 +140,18 @@ class Parts:
         return Embeddings(
             tokens=tokens,
             positions=positions,
+            segments=self._segments(),
             scale=math.sqrt(self.d_model) if scaled else 1.0,
             norm=self._norm() if self.embedding_norm else None,
             dropout=self.dropout if dropout is None else dropout,
         )
+
+    def _segments(self) -> nn.Embedding | None:
+        if not self.n_segments:
+            return None
+        segments = nn.Embedding(self.n_segments, self.d_model)
+        nn.init.normal_(segments.weight, std=0.02)
+        return segments
 
     def _block(self, window: int | None, *, cross: bool) -> Block | ParallelBlock:
         if self.norm_position in ("parallel", "parallel_one_norm"):

@@ -70,6 +70,7 @@ class Stack(nn.Module):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        segments: Tensor | None = None,
     ) -> Tensor:
         """Run the stack.
 
@@ -82,11 +83,12 @@ class Stack(nn.Module):
             memory: (B, S, D) for cross attention.
             memory_mask: Of the cross attention.
             cache: Earlier keys and values, one entry a layer.
+            segments: (B, T) long, see `Embeddings.forward`.
 
         Returns:
             (B, T, D).
         """
-        x = self.embeddings(ids, positions, width)
+        x = self.embeddings(ids, positions, width, segments)
         rotation = None if self.rotary is None else self.rotary(positions)
         bias = None
         if self.position_bias is not None:

@@ -46,6 +46,8 @@ class Transformer(nn.Module):
             "parallel_one_norm" (the same norm for both).
         norm_epsilon: Added to the variance by each norm.
         embedding_norm: Whether the embeddings are normalised (as in BERT and BART).
+        n_segments: Texts of a row that have a vector each, added to those of their tokens (Devlin
+            et al. 2019, section 3.2); 0: none.
         positions: "sinusoidal", "learned", "rotary", "alibi" or "relative" (T5's buckets).
         rotary_base: Wavelengths of rotary positions grow up to 2 pi times this.
         rotary_share: Share of each head's dimensions that turn.
@@ -98,6 +100,7 @@ class Transformer(nn.Module):
         norm_position: NormPosition = "post",
         norm_epsilon: float = 1e-5,
         embedding_norm: bool = False,
+        n_segments: int = 0,
         positions: Positions = "sinusoidal",
         rotary_base: float = 10000.0,
         rotary_share: float = 1.0,
@@ -176,12 +179,16 @@ class Transformer(nn.Module):
         assert self.decoder is not None, f"model.shape={self.shape} has no decoder"
         return KeyValueCache(n_layers=len(self.decoder.layers))
 
-    def encode(self, ids: Tensor, layout: Padded | None = None) -> Tensor:
+    def encode(
+        self, ids: Tensor, layout: Padded | None = None, segments: Tensor | None = None
+    ) -> Tensor:
         """Read the source.
 
         Args:
             ids: (B, S) long.
             layout: Which positions hold tokens; None: all.
+            segments: (B, S) long, which text of its row each token belongs to, from 0; None: all to
+                the first. Not looked at with `n_segments=0`.
 
         Returns:
             (B, S, D), arbitrary where there is padding.
@@ -192,7 +199,9 @@ class Transformer(nn.Module):
         assert self.encoder is not None, f"model.shape={self.shape} has no encoder"
         layout = _layout_of(ids, layout)
         mask = attention_mask(layout, layout, causal=False)
-        return self.encoder(ids, layout.positions(), width=layout.width, mask=mask)
+        return self.encoder(
+            ids, layout.positions(), width=layout.width, mask=mask, segments=segments
+        )
 
     def decode(
         self,
@@ -245,7 +254,9 @@ class Transformer(nn.Module):
             cache=cache,
         )
 
-    def features(self, ids: Tensor, layout: Padded | None = None) -> Tensor:
+    def features(
+        self, ids: Tensor, layout: Padded | None = None, segments: Tensor | None = None
+    ) -> Tensor:
         """One vector a position, for a head that labels a text or finds a span in it.
 
         An encoder encodes; a decoder reads causally, so its last token has seen the most; an
@@ -254,6 +265,7 @@ class Transformer(nn.Module):
         Args:
             ids: (B, S) long.
             layout: Which positions hold tokens; None: all.
+            segments: (B, S) long, as for `encode`; decoders do not look at them.
 
         Returns:
             (B, S, D).
@@ -262,7 +274,7 @@ class Transformer(nn.Module):
             UserError: If the two sides have different vocabularies, or a row is too long.
         """
         if self.shape == "encoder":
-            return self.encode(ids, layout)
+            return self.encode(ids, layout, segments)
         if self.shape == "decoder":
             return self.decode(ids, layout)
         if self.target_vocabulary_size != self.vocabulary_size:
@@ -272,7 +284,7 @@ class Transformer(nn.Module):
                 f"{self.target_vocabulary_size}",
                 "use tokenizer.joint=true or model.shape=encoder",
             )
-        return self.decode(ids, layout, self.encode(ids, layout), layout)
+        return self.decode(ids, layout, self.encode(ids, layout, segments), layout)
 
 
 def _layout_of(ids: Tensor, layout: Padded | None) -> Padded:

@@ -39,6 +39,7 @@ LARGEST_SIZE = 2**31 - 1  # a token's id is kept in 32 bits; no width or length 
 LARGEST = {
     "n_layers": 1000,
     "n_decoder_layers": 1000,
+    "n_segments": 1000,
 }  # the deepest yet: DeepNet (Wang et al. 2022)
 PROBABILITIES = (
     "dropout",
@@ -84,6 +85,14 @@ def check_values(values: Mapping[str, Any]) -> None:
             UserError(
                 f"model.global_layers must be a list of layers, but is {layers!r}",
                 f"try model.global_layers=[{layers}]",
+            )
+        )
+    segments = values["n_segments"]
+    if not (_is_integer(segments) and 0 <= segments <= LARGEST["n_segments"]):
+        errors.append(
+            UserError(
+                f"model.n_segments must be a whole number from 0 to {LARGEST['n_segments']}, "
+                f"but is {segments!r}"
             )
         )
     for name in PROBABILITIES:

@@ -50,7 +50,7 @@ def amend(
             if name not in named and name not in MAY_BE_LEFT_OUT
         ]
         inner = [word for word in overrides if word.partition(".")[0] in named]
-        composed = compose("train", kept + groups + inner, config_dir)
+        composed = compose("train", kept + groups + inner, config_dir, whole=False)
         for name in named:
             config[name] = composed[name]
             config["choices"][name] = composed["choices"].get(name)

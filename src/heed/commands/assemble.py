@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from heed.commands.build import TARGET, build, build_call, locate, of_kind
 from heed.commands.run_data import Use, corpus_of_run
+from heed.errors import UserError
 
 if TYPE_CHECKING:
     from heed.backbone.transformer import Transformer
@@ -28,8 +29,12 @@ Config = dict[str, Any]
 # Keys that describe a node or steer this file, and are no parameters of what the node builds.
 DESCRIPTIVE = {
     "task": ("name", "kind", "shape", "shapes", "preparation", "validation_decoder"),
-    "model": ("init_from", "learning_rate"),
+    "model": (
+        *("init_from", "learning_rate", "pretrained", "revision", "family"),
+        *("vocabulary_size", "target_vocabulary_size"),
+    ),
 }
+PRETRAINED_TOKENIZERS = "heed.pretrained.tokenizer.pretrained_tokenizers"
 # Keys of a data config that its DataModule takes; the rest describe the corpus.
 DATA_MODULE = (
     "max_tokens",
@@ -69,7 +74,8 @@ def assemble(
         tokenizer_dir: Where the run keeps its tokenizers; None trains or loads them as
             `tokenizer=` says.
         labels: The class names that the run was trained with; None takes the corpus's.
-        warm_start: Whether `model.init_from` is followed; not where a checkpoint is loaded anyway.
+        warm_start: Whether `model.init_from` and `model.pretrained` are followed; not where a
+            checkpoint is loaded anyway.
         reads_data: Whether the data set is wanted; predicting needs none.
         recorded: What the run's record says of its data, when they are to be those.
         use: What to do if they are not; see `corpus_of_run`.
@@ -150,14 +156,30 @@ def build_corpus(
     )
 
 
-def build_tokenizers(config: Config, corpus: Corpus) -> TokenizerPair:
-    """The tokenizers that `tokenizer=` asks for, trained on the training split if need be."""
+def build_tokenizers(
+    config: Config, corpus: Corpus, *, texts: Callable[[Any], Any] | None = None
+) -> TokenizerPair:
+    """The tokenizers that `tokenizer=` asks for, trained if need be.
+
+    Args:
+        config: The frozen config.
+        corpus: What they are trained on: its training split.
+        texts: Asked for the texts of a side in place of the corpus.
+    """
     from heed.text.build import build_tokenizers as build_pair
 
+    if str(config["tokenizer"].get(TARGET)) == PRETRAINED_TOKENIZERS:
+        from heed.commands.pretrained_model import open_checkpoint
+
+        checkpoint, family = open_checkpoint(config["model"])
+        pair: TokenizerPair = build(
+            config["tokenizer"], key="tokenizer", checkpoint=checkpoint, family=family
+        )
+        return pair
     settings = {key: value for key, value in config["tokenizer"].items() if key != TARGET}
     return build_pair(
         **settings,
-        texts=lambda side: corpus.texts("train", side),
+        texts=texts or (lambda side: corpus.texts("train", side)),
         texts_fingerprint=lambda: corpus.fingerprint("train"),
         cache_dir=config["paths"]["cache_dir"],
     )
@@ -178,12 +200,26 @@ def build_backbone(
 
     Args:
         config: The frozen config.
-        vocabulary_size: Rows of the source embedding.
-        target_vocabulary_size: Rows of the target embedding when the sides have tokenizers of
-            their own.
+        vocabulary_size: Tokens of the source, the rows of its embedding; that of a pretrained
+            model has as many as its checkpoint, which may be more.
+        target_vocabulary_size: Likewise of the target, when the sides have tokenizers of their own.
+
+    Raises:
+        UserError: If a tokenizer has more tokens than the checkpoint has rows, or a key is wrong.
     """
     from torch import nn
 
+    rows = config["model"].get("vocabulary_size")
+    if rows is not None:
+        if max(vocabulary_size, target_vocabulary_size or 0) > rows:
+            raise UserError(
+                f"the tokenizer must have at most as many tokens as the embedding of "
+                f"{config['model'].get('pretrained')} has rows ({rows:,}), "
+                f"but has {max(vocabulary_size, target_vocabulary_size or 0):,}",
+                "use the checkpoint's own: tokenizer=pretrained",
+            )
+        vocabulary_size = rows
+        target_vocabulary_size = config["model"].get("target_vocabulary_size")
     node = _without_descriptions(config, "model")
     parts = _asked_for(
         node, vocabulary_size=vocabulary_size, target_vocabulary_size=target_vocabulary_size
@@ -204,6 +240,7 @@ def build_task(
         from heed.commands.warm_start import load_backbone
 
         load_backbone(backbone, config["model"]["init_from"])
+        warm_start = False  # a run's weights are further on than those it began with
     from torch import optim
 
     from heed.decoding.decoder import Decoder
@@ -227,7 +264,12 @@ def build_task(
         }
         for name, (key, described) in decoders.items():
             parts[name] = of_kind(Decoder, build(described, key=key), described, key)
-    return of_kind(Task, build(node, key="task", **_asked_for(node, **parts)), node, "task")
+    task = of_kind(Task, build(node, key="task", **_asked_for(node, **parts)), node, "task")
+    if warm_start and config["model"].get("pretrained"):
+        from heed.commands.warm_start import load_checkpoint_of_others
+
+        load_checkpoint_of_others(task, config["model"])
+    return task
 
 
 def build_callbacks(config: Config) -> list[Any]:

@@ -18,7 +18,7 @@ OURS = "heed."
 PARTS: dict[str, tuple[str, ...]] = {
     "task": ("backbone", "preparation", "decoder", "optimizer", "scheduler"),
     "task.preparation": ("tokenizer", "source_tokenizer", "target_tokenizer", "labels"),
-    "tokenizer": ("texts", "texts_fingerprint", "cache_dir"),
+    "tokenizer": ("texts", "texts_fingerprint", "cache_dir", "checkpoint", "family"),
     "model": ("vocabulary_size", "target_vocabulary_size"),
     "optimizer": ("module",),
     "scheduler": ("optimizer", "total_steps"),

@@ -81,6 +81,9 @@ def vocabulary_sizes(
     config: dict[str, Any], known: KnownData
 ) -> tuple[tuple[int, int | None], str]:
     """Tokens of what is read, and of what is written where that differs; and how sure that is."""
+    model = config["model"]
+    if model.get("vocabulary_size"):
+        return (model["vocabulary_size"], model.get("target_vocabulary_size")), ""
     if known.tokenizers is not None:
         target = known.tokenizers.target.vocabulary_size
         return (
@@ -103,7 +106,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
     import torch
 
     from heed.commands.assemble import build_backbone
-    from heed.heads.label import LabelHead
+    from heed.heads.label import LabelHead, pooling_for
     from heed.heads.span import SpanHead
     from heed.heads.vocabulary import VocabularyHead
 
@@ -113,7 +116,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
         if task.get("validation_decoder"):
             head: nn.Module = VocabularyHead(
                 d_model=backbone.d_model,
-                vocabulary_size=sizes[1] or sizes[0],
+                vocabulary_size=backbone.target_vocabulary_size,
                 tied=backbone.output_embedding,
                 bias=False,
             )
@@ -121,7 +124,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
             head = SpanHead(d_model=backbone.d_model)
         elif task["kind"] == "labelled_text":
             labels = len(config["data"].get("labels") or ()) or 2
-            pooling = task.get("pooling", "first")
+            pooling = pooling_for(task.get("pooling", "auto"), config["model"].get("shape", ""))
             head = LabelHead(d_model=backbone.d_model, n_labels=labels, pooling=pooling)
         else:
             head = torch.nn.Module()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.commands.groups import groups
+from heed.commands.pretrained_model import fill_in
 from heed.errors import UserError, raise_together
 from heed.tracking.config_file import leaves
 
@@ -52,13 +53,20 @@ def config_dirs(user: Path | None = None) -> list[Path]:
     return [config_dir()] if user is None else [user, config_dir()]
 
 
-def compose(config_name: str, overrides: list[str], config_dir: Path | None = None) -> Config:
+def compose(
+    config_name: str,
+    overrides: list[str],
+    config_dir: Path | None = None,
+    *,
+    whole: bool = True,
+) -> Config:
     """Compose and freeze one config.
 
     Args:
         config_name: The primary config, such as "train".
         overrides: `key=value` words in Hydra's grammar.
         config_dir: The user's own folder of configs, searched before Heed's.
+        whole: Whether all of it is wanted; see `freeze`.
 
     Raises:
         UserError: If an override, a choice or a file is wrong; all such mistakes together.
@@ -68,7 +76,7 @@ def compose(config_name: str, overrides: list[str], config_dir: Path | None = No
         from hydra.types import RunMode
 
         composed = hydra.compose_config(config_name, overrides, RunMode.RUN, from_shell=False)
-        return freeze(composed)
+        return freeze(composed, whole=whole)
 
 
 def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
@@ -102,11 +110,16 @@ def tidy(overrides: list[str], folders: list[Path]) -> list[str]:
     return tidied
 
 
-def freeze(composed: Any) -> Config:
+def freeze(composed: Any, *, whole: bool = True) -> Config:
     """The plain values of a composed config, without Hydra's own part.
 
+    Args:
+        composed: The config as Hydra has it; what it says of itself is taken away.
+        whole: Whether it has to be complete, with what `model.pretrained` brings; not where some
+            of its groups will be thrown away.
+
     Raises:
-        UserError: If a value that must be given is still `???`.
+        UserError: If a value that must be given is still `???`, or a checkpoint cannot be had.
     """
     from omegaconf import OmegaConf, open_dict
 
@@ -121,7 +134,7 @@ def freeze(composed: Any) -> Config:
         [
             UserError(f"{key} must be given, but is not", f"add {key}=...")
             for key, value in leaves(plain)
-            if value == MISSING
+            if whole and value == MISSING
         ]
     )
     frozen = {str(key): _expand_home(value) for key, value in plain.items()}
@@ -138,7 +151,7 @@ def freeze(composed: Any) -> Config:
         frozen["choices"] = chosen
     if links:
         frozen["links"] = links
-    return frozen
+    return fill_in(frozen) if whole else frozen
 
 
 def _links(unresolved: Any) -> Iterator[tuple[str, str]]:

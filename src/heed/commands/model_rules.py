@@ -155,10 +155,28 @@ def _heads_counted(model: Config) -> Config:
     return found
 
 
+def tokenizer_is_the_checkpoints(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A pretrained model reads with the tokenizer that it was trained with."""
+    tokenizer, pretrained = frozen["tokenizer"], frozen["model"].get("pretrained")
+    own = str(tokenizer.get(TARGET)).endswith(".pretrained_tokenizers")
+    if own and not pretrained:
+        yield UserError(
+            "tokenizer=pretrained needs a model that has one, but model.pretrained is not given",
+            "add model=pretrained model.pretrained=NAME, or choose tokenizer=bpe",
+        )
+    if pretrained and tokenizer.get("algorithm") in ("bpe", "wordpiece", "unigram"):
+        yield UserError(
+            f"tokenizer must be that of {pretrained}, whose weights stand for its tokens, "
+            f"but is a fresh {tokenizer['algorithm']}",
+            "leave tokenizer= out, or write tokenizer=pretrained",
+        )
+
+
 MODEL_RULES = (
     model_fits_together,
     model_has_a_shape_for_the_task,
     texts_fit_the_model,
     outputs_have_room,
     start_can_be_had,
+    tokenizer_is_the_checkpoints,
 )

@@ -67,19 +67,14 @@ def _corpus(config: dict[str, Any]) -> Corpus:
 
 
 def _tokenizers(config: dict[str, Any], corpus: Corpus) -> TokenizerPair:
-    from heed.text.build import build_tokenizers
+    from heed.commands.assemble import build_tokenizers
 
     def not_now(side: Any) -> Any:
         raise NotPrepared
 
     if config["tokenizer"].get("algorithm") == "hub":
         raise NotPrepared
-    return build_tokenizers(
-        **{key: value for key, value in config["tokenizer"].items() if key != TARGET},
-        texts=not_now,
-        texts_fingerprint=lambda: corpus.fingerprint("train"),
-        cache_dir=config["paths"]["cache_dir"],
-    )
+    return build_tokenizers(config, corpus, texts=not_now)
 
 
 def _counted(config: dict[str, Any], tokenizers: TokenizerPair | None) -> KnownData:

@@ -81,6 +81,7 @@ RANGES: dict[str, Range] = {
     "optimizer.clipping_threshold": Range(1),
     "optimizer.beta2_decay": Range(high=0, below=True),
     "scheduler.warmup_steps": count(0),
+    "scheduler.warmup_ratio": SHARE,
     "scheduler.final": SHARE,
     "trainer.max_steps": count(1, -1),
     "trainer.max_epochs": count(1, -1, None),

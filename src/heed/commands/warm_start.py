@@ -1,4 +1,6 @@
-"""A model that starts from the weights of an earlier run (`model.init_from=RUN`)."""
+"""A model that starts from the weights of an earlier run (`model.init_from=RUN`), or from a
+checkpoint of others (`model.pretrained=NAME`).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,27 @@ def ancestor(run: str) -> dict[str, Any]:
     path = find_checkpoint(RunRecord.open(run), "best")
     checksum = written_checksum(path) if path.is_file() else None
     return {"run": run, "checkpoint": path.name, "sha256": checksum}
+
+
+def load_checkpoint_of_others(task: nn.Module, model: dict[str, Any]) -> None:
+    """Fill a task's backbone, and its head where it can be, from what `model.pretrained` names.
+
+    Raises:
+        UserError: If a tensor is missing, misshapen or unknown.
+    """
+    from heed.commands.pretrained_model import open_checkpoint
+    from heed.pretrained.load import load_pretrained
+
+    checkpoint, family = open_checkpoint(model)
+    report = load_pretrained(
+        checkpoint,
+        family,
+        model,
+        task.get_submodule("backbone"),
+        task.get_submodule("head"),
+        labels=getattr(task, "labels", None),
+    )
+    print(f"started from {checkpoint.name} ({family.name}): {report.sentence()}")
 
 
 def load_backbone(backbone: nn.Module, run: str) -> list[str]:

@@ -18,7 +18,7 @@ UNKNOWN = -1
 
 
 class LabelledTextPreparation:
-    """Rows of a text, cls + tokens + eos, and the number of its class.
+    """Rows of a text, usually cls + tokens + eos, and the number of its class.
 
     A text that is too long is cut at its tail; the row's "cut" counts the tokens lost.
 
@@ -37,7 +37,13 @@ class LabelledTextPreparation:
     list_columns: ClassVar[tuple[str, ...]] = ("text", "lengths")
 
     def __init__(self, *, tokenizer: Tokenizer, labels: list[str], max_length: int) -> None:
-        require_length("task.preparation.max_length", max_length, 3, "cls, a token and eos")
+        special = tokenizer.around["text"].special
+        require_length(
+            "task.preparation.max_length",
+            max_length,
+            1 + special,
+            f"a token and {special} special ones",
+        )
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise UserError(
                 f"data.labels must name two or more different classes, but is {labels}",
@@ -58,14 +64,14 @@ class LabelledTextPreparation:
         """
         texts = records["text"]
         labels = records.get("label") or [None] * len(texts)
-        keep = self.max_length - 2
-        cls, eos = self.tokenizer.cls_id, self.tokenizer.eos_id
+        around = self.tokenizer.around["text"]
+        keep = self.max_length - around.special
         rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
         for index, ids, label in zip(indices, self.tokenizer.encode(texts), labels, strict=True):
             rows["index"].append(index)
             rows["cut"].append(max(0, len(ids) - keep))
             rows["label"].append(self._number(label, index))
-            rows["text"].append([cls, *ids[:keep], eos])
+            rows["text"].append([*around.before, *ids[:keep], *around.after])
             rows["lengths"].append([len(rows["text"][-1])])
         return rows
 

@@ -16,7 +16,8 @@ ENCODING = 1  # raise it when rows of the same records come out differently
 class PairPreparation:
     """Rows of a source text and the target text to be written for it.
 
-    A source becomes tokens + eos, a target bos + tokens + eos. A text that is too long is cut at
+    A source becomes tokens + eos, a target bos + tokens + eos, unless the tokenizer's template has
+    it otherwise. A text that is too long is cut at
     its tail: the first tokens are kept, so that with its special tokens it just fits; the row's
     "cut" counts the tokens lost. References in the records are never cut, so scores are honest.
 
@@ -45,12 +46,13 @@ class PairPreparation:
         max_target_length: int,
         source_prefix: str = "",
     ) -> None:
-        require_length(
-            "task.preparation.max_source_length", max_source_length, 2, "a token and eos"
-        )
-        require_length(
-            "task.preparation.max_target_length", max_target_length, 3, "bos, a token and eos"
-        )
+        for side, most, tokenizer in (
+            ("source", max_source_length, source_tokenizer),
+            ("target", max_target_length, target_tokenizer),
+        ):
+            special = tokenizer.around[side].special
+            why = f"a token and {special} special ones"
+            require_length(f"task.preparation.max_{side}_length", most, 1 + special, why)
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.max_source_length = max_source_length
@@ -65,9 +67,10 @@ class PairPreparation:
         return self._rows(sources, records.get("target") or [None] * len(sources), indices)
 
     def _rows(self, sources: list[str], targets: list[str | None], indices: Sequence[int]) -> Rows:
-        keep_source, keep_target = self.max_source_length - 1, self.max_target_length - 2
-        bos, eos = self.target_tokenizer.bos_id, self.target_tokenizer.eos_id
-        source_eos = self.source_tokenizer.eos_id
+        around = self.source_tokenizer.around["source"]
+        around_target = self.target_tokenizer.around["target"]
+        keep_source = self.max_source_length - around.special
+        keep_target = self.max_target_length - around_target.special
         source_ids = self.source_tokenizer.encode(sources)
         target_ids = self.target_tokenizer.encode([text or "" for text in targets])
         rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
@@ -78,8 +81,12 @@ class PairPreparation:
             rows["cut"].append(
                 max(0, len(source) - keep_source) + max(0, len(target) - keep_target)
             )
-            rows["source"].append([*source[:keep_source], source_eos])
-            rows["target"].append([] if text is None else [bos, *target[:keep_target], eos])
+            rows["source"].append([*around.before, *source[:keep_source], *around.after])
+            rows["target"].append(
+                []
+                if text is None
+                else [*around_target.before, *target[:keep_target], *around_target.after]
+            )
             rows["lengths"].append([len(rows["source"][-1]), len(rows["target"][-1])])
         return rows
 

@@ -21,7 +21,6 @@ from heed.text.tokenizer import Tokenizer
 
 ENCODING = 1  # raise it when rows of the same records come out differently
 UNKNOWN = -1
-SPECIALS = 3  # cls, sep, eos
 
 
 class Passage(NamedTuple):
@@ -74,12 +73,13 @@ class PassagePreparation:
     ) -> None:
         key = "task.preparation"
         require_length(f"{key}.max_question_length", max_question_length, 1, "a token")
-        room = max_length - max_question_length - SPECIALS
+        special = tokenizer.around["pair"].special
+        room = max_length - max_question_length - special
         if room < 1:
             raise UserError(
                 f"{key}.max_length must exceed {key}.max_question_length ({max_question_length}) "
-                f"by more than {SPECIALS}, but is {max_length}",
-                f"try {key}.max_length={4 * max_question_length + SPECIALS}",
+                f"by more than {special}, but is {max_length}",
+                f"try {key}.max_length={4 * max_question_length + special}",
             )
         if not 1 <= stride <= room:
             raise UserError(
@@ -137,8 +137,9 @@ class PassagePreparation:
         spans: list[tuple[int, int] | None] | None,
         training: bool,
     ) -> None:
-        head = [self.tokenizer.cls_id, *question[: self.max_question_length], self.tokenizer.sep_id]
-        room = self.max_length - len(head) - 1
+        around = self.tokenizer.around["pair"]
+        head = [*around.before, *question[: self.max_question_length], *around.between]
+        room = self.max_length - len(head) - len(around.after)
         cut = max(0, len(question) - self.max_question_length)
         for number, (first, past) in enumerate(windows(len(passage.ids), room, self.stride)):
             start, end = answer_in_window(spans, first, past, len(head))
@@ -151,12 +152,12 @@ class PassagePreparation:
             rows["start"].append(start)
             rows["end"].append(end)
             rows["text"].append(
-                np.concatenate([head, passage.ids[first:past], [self.tokenizer.eos_id]])
+                np.concatenate([head, passage.ids[first:past], around.after]).astype(np.int64)
             )
             seen = slice(0, 0) if training else slice(first, past)
             rows["offset_starts"].append(passage.starts[seen])
             rows["offset_ends"].append(passage.ends[seen])
-            rows["lengths"].append([len(head) + past - first + 1])
+            rows["lengths"].append([len(rows["text"][-1])])
 
     def collate(
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
@@ -165,7 +166,7 @@ class PassagePreparation:
         tokens = Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id)
         width = tokens.layout.width
         first = np.array([int(row["passage_start"]) for row in rows])
-        past = tokens.layout.lengths.numpy() - 1  # without eos
+        past = tokens.layout.lengths.numpy() - len(self.tokenizer.around["pair"].after)
         columns = np.arange(width)
         passage_mask = (columns >= first[:, None]) & (columns < past[:, None])  # (B, T)
         starts = torch.tensor([int(row["start"]) for row in rows], dtype=torch.long)

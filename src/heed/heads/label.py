@@ -16,6 +16,15 @@ from heed.backbone.layout import Padded
 Pooling = Literal["first", "pooled", "mean", "last"]
 
 
+def pooling_for(pooling: Pooling | Literal["auto"], shape: str) -> Pooling:
+    """How a backbone of this shape is pooled, if that is left to it: a decoder at its last token,
+    the only one that has read everything; others over all tokens.
+    """
+    if pooling != "auto":
+        return pooling
+    return "last" if shape == "decoder" else "mean"
+
+
 class LabelHead(nn.Module):
     """Pools a text to one vector and scores each label.
 

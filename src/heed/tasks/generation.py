@@ -90,10 +90,9 @@ class GenerationTask(Task):
         self.decoder = decoder
         self.validation_decoder = validation_decoder
         self.label_smoothing = label_smoothing
-        tokenizer = preparation.target_tokenizer
         self.head = VocabularyHead(
             d_model=backbone.d_model,
-            vocabulary_size=tokenizer.vocabulary_size,
+            vocabulary_size=backbone.target_vocabulary_size,
             tied=backbone.output_embedding,
             bias=False,
             soft_cap=backbone.logit_soft_cap,

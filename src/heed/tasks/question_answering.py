@@ -53,7 +53,8 @@ class QuestionAnswering(Task):
     def logits(self, batch: SpanBatch) -> tuple[Tensor, Tensor]:
         """(B, T) of the start and (B, T) of the end, minus infinity where neither can be."""
         tokens = batch.tokens
-        hidden = self.backbone.features(tokens.ids, tokens.layout)  # (B, T, D)
+        segments = batch.passage_mask.cumsum(1).clamp(max=1)  # question 0, passage 1
+        hidden = self.backbone.features(tokens.ids, tokens.layout, segments)  # (B, T, D)
         allowed = batch.passage_mask.clone()
         allowed[:, 0] = True  # "no answer in this window"
         return self.head(hidden, allowed)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from heed.backbone.transformer import Transformer
 from heed.data.batch import TextBatch
 from heed.data.labelled_text import LabelledTextPreparation
-from heed.heads.label import LabelHead, Pooling
+from heed.heads.label import LabelHead, Pooling, pooling_for
 from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.metrics.classification import ClassificationScore
 from heed.tasks.base import Prediction, Stage, Task
@@ -36,7 +36,7 @@ class Sentiment(Task):
         *,
         backbone: Transformer,
         preparation: LabelledTextPreparation,
-        pooling: Pooling,
+        pooling: Pooling | Literal["auto"],
         head_dropout: float,
         label_smoothing: float,
         **task_settings: Any,
@@ -48,7 +48,7 @@ class Sentiment(Task):
         self.head = LabelHead(
             d_model=backbone.d_model,
             n_labels=len(self.labels),
-            pooling=pooling,
+            pooling=pooling_for(pooling, backbone.shape),
             dropout=head_dropout,
         )
         self.add_scores()

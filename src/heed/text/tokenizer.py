@@ -19,6 +19,7 @@ import tokenizers
 from heed.errors import UserError
 from heed.text.network import offline_if_unreachable
 from heed.text.special import ROLES, find_special_tokens
+from heed.text.template import Around, Template
 
 # Encoding uses every core. Saying so keeps the library from warning at each fork; a forked child
 # has lost the threads it would wait for, and works alone.
@@ -31,6 +32,7 @@ if hasattr(os, "register_at_fork"):
 Offsets = list[tuple[int, int]]
 JSON_NAME = "tokenizer.json"
 SPECIAL_NAME = "special_tokens.json"
+TEMPLATE_NAME = "template.json"  # written where rows are not the usual ones
 
 
 class Tokenizer:
@@ -41,12 +43,14 @@ class Tokenizer:
             turned off.
         special_tokens: Role -> token, for tokens whose names do not tell their role; roles are
             pad, unk, bos, eos, sep, cls, mask.
+        template: Which of them stand around a text.
         name: What the user calls it, for messages.
 
     Attributes:
         pad_id, bos_id, eos_id, sep_id, cls_id: Ids of the special tokens. A borrowed tokenizer may
             use one token for several of them: BERT's [CLS] is bos, GPT-2's only token is all five.
         unk_id, mask_id: The same; None where the tokenizer has no such token.
+        around: The ids around a text, by the kind of row; see `Template`.
 
     Raises:
         UserError: If the tokenizer has no token for a role that is needed.
@@ -57,6 +61,7 @@ class Tokenizer:
         backend: tokenizers.Tokenizer,
         *,
         special_tokens: Mapping[str, str] | None = None,
+        template: Template | None = None,
         name: str = "the tokenizer",
     ) -> None:
         backend.no_truncation()
@@ -73,6 +78,8 @@ class Tokenizer:
         self.cls_id: int = ids["cls"]
         self.unk_id: int | None = ids.get("unk")
         self.mask_id: int | None = ids.get("mask")
+        self.template = template or Template()
+        self.around = {row: Around.of(roles, ids) for row, roles in self.template._asdict().items()}
         self._never_shown = frozenset(ids[role] for role in ids if role != "unk")
 
     @property
@@ -87,7 +94,10 @@ class Tokenizer:
         Scores are rounded, since reading and writing them as text moves their last digit.
         """
         content = json.loads(self.backend.to_str(), parse_float=lambda text: f"{float(text):.6g}")
-        text = json.dumps([content, self.special_tokens], sort_keys=True)
+        parts = [content, self.special_tokens]
+        if self.template != Template():
+            parts.append(self.template.plain())
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -126,16 +136,24 @@ class Tokenizer:
         (folder / JSON_NAME).write_text(self.backend.to_str(pretty=False), encoding="utf-8")
         roles = json.dumps(self.special_tokens, indent=2, ensure_ascii=False)
         (folder / SPECIAL_NAME).write_text(roles + "\n", encoding="utf-8")
+        if self.template != Template():
+            rows = json.dumps(self.template.plain(), indent=2)
+            (folder / TEMPLATE_NAME).write_text(rows + "\n", encoding="utf-8")
 
     @classmethod
     def load(
-        cls, path: str | Path, *, special_tokens: Mapping[str, str] | None = None
+        cls,
+        path: str | Path,
+        *,
+        special_tokens: Mapping[str, str] | None = None,
+        template: Template | None = None,
     ) -> Tokenizer:
         """Read a tokenizer from a folder that `save` wrote, or from anybody's `tokenizer.json`.
 
         Args:
             path: The folder or the file.
             special_tokens: Role -> token, where the names in the file do not tell.
+            template: Which of them stand around a text; None: as a file beside it says.
 
         Raises:
             UserError: If there is no such file, it is no tokenizer, or it lacks a special token.
@@ -157,7 +175,9 @@ class Tokenizer:
                 "save it with save_pretrained() of a fast tokenizer, or train one: tokenizer=bpe",
             ) from error
         known = {**_roles_beside(file), **(special_tokens or {})}
-        return cls(backend, special_tokens=known, name=str(file))
+        if template is None:
+            template = Template.read(_read_object(file.parent / TEMPLATE_NAME), name=str(file))
+        return cls(backend, special_tokens=known, template=template, name=str(file))
 
     @classmethod
     def from_hub(

@@ -52,10 +52,24 @@ def inverse_square_root(
 
 
 def linear(
-    optimizer: Optimizer, *, warmup_steps: int, total_steps: int | None, final: float
+    optimizer: Optimizer,
+    *,
+    warmup_steps: int,
+    total_steps: int | None,
+    final: float,
+    warmup_ratio: float = 0.0,
 ) -> LambdaLR:
-    """Falls linearly to `final` times the peak at the last step."""
+    """Falls linearly to `final` times the peak at the last step.
+
+    Args:
+        optimizer: Whose rates are scaled.
+        warmup_steps: Steps from 0 to the peak.
+        total_steps: Steps of the training.
+        final: Share of the peak that is left at its end.
+        warmup_ratio: Share of the training that is warm-up, if that is more than `warmup_steps`.
+    """
     end = _end(total_steps, "linear")
+    warmup_steps = max(warmup_steps, round(warmup_ratio * end))
     return _warmed_up(
         optimizer,
         warmup_steps,

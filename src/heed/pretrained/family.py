@@ -1,0 +1,117 @@
+"""What a family of checkpoints is: values and names, theirs as ours and ours as theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from heed.errors import UserError
+from heed.pretrained.mapping import Entry
+
+if TYPE_CHECKING:
+    from heed.pretrained.checkpoint import Checkpoint
+    from heed.text.template import Template
+    from heed.text.tokenizer import TokenizerPair
+
+Values = Mapping[str, Any]
+"""Arguments of a `Transformer` by name."""
+Config = dict[str, Any]
+"""A config.json."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head of a family that is one of ours.
+
+    Attributes:
+        architecture: The class of transformers that has it, as config.json names it.
+        entries: Its tensors; names of ours are those within the head.
+    """
+
+    architecture: str
+    entries: Callable[[Values], Iterable[Entry]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A mapping of names and values onto the one Transformer.
+
+    Attributes:
+        name: What Heed calls it.
+        model_types: What their config.json may call it.
+        prefix: What the names of the bare model's tensors begin with where it has a head, and do
+            not where it has none: "bert".
+        values: From a config.json to the arguments of a `Transformer`; raises `UserError` for what
+            the backbone has not.
+        config: From those arguments to a config.json (without the keys that every family has).
+        entries: The tensors of the backbone.
+        heads: Heads by kind: "label", "span", "masked", "vocabulary".
+        template: Rows with their special tokens; see `heed.text.template`; empty: the usual ones.
+        special_tokens: Role -> token, where the names in the tokenizer do not tell.
+        tokenizers: Makes the tokenizers of a checkpoint without a tokenizer.json from its older
+            files, with a template and special tokens; gives None if it has none of them.
+        pooling: From which vector its makers label a text; None: as the task does by itself.
+        not_needed: Beginnings of names of tensors that may be there and mean nothing to us.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    prefix: str
+    values: Callable[[Config], dict[str, Any]]
+    config: Callable[[Values], Config]
+    entries: Callable[[Values], Iterable[Entry]]
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    template: Mapping[str, list[str]] = field(default_factory=dict)
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    tokenizers: Callable[[Checkpoint, Template, dict[str, str]], TokenizerPair | None] | None = None
+    pooling: str | None = None
+    not_needed: tuple[str, ...] = ()
+
+
+ACTIVATIONS = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+"""Theirs as ours."""
+
+
+def activation(config: Config, key: str = "hidden_act") -> str:
+    """The activation that a config.json names.
+
+    Raises:
+        UserError: If the backbone has none such.
+    """
+    given = config.get(key, "gelu")
+    if given not in ACTIVATIONS:
+        raise unsupported(key, given, " or ".join(ACTIVATIONS))
+    return ACTIVATIONS[given]
+
+
+def their_activation(values: Values) -> str:
+    """The name that config.json has for an activation of ours."""
+    return {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}[values["activation"]]
+
+
+def required(config: Config, *keys: str) -> list[Any]:
+    """Values that a config.json must have.
+
+    Raises:
+        UserError: If one is missing.
+    """
+    for key in keys:
+        if config.get(key) is None:
+            raise UserError(f"the checkpoint's config.json must have {key}, but has not")
+    return [config[key] for key in keys]
+
+
+def unsupported(key: str, given: Any, known: str) -> UserError:
+    """The error for a config.json that asks for what the backbone has not."""
+    return UserError(
+        f"the checkpoint's config.json must have {key}={known} for Heed to read it, "
+        f"but has {given!r}"
+    )
