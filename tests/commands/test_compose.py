@@ -12,11 +12,13 @@ import yaml
 
 from heed.commands.arguments import Arguments, parse_arguments
 from heed.commands.compose import compose, config_dir, leaves, show
+from heed.commands.groups import group_options
 from heed.commands.launch import launch
 from heed.errors import UserError
 
 Frozen = Callable[..., dict[str, Any]]
 Told = Callable[..., list[str]]
+MODELS = ", ".join(group_options([config_dir()], "model"))
 
 
 def accept(config: dict[str, Any]) -> None:
@@ -132,7 +134,7 @@ def test_the_shipped_configs_are_found() -> None:
     ("override", "words"),
     [
         ("model=smal", "model has no option 'smal'; did you mean 'small'?"),
-        ("model=3", "model has no option '3'; choose one of: base, big, small, tiny"),
+        ("model=3", f"model has no option '3'; choose one of: {MODELS}"),
         ("logger=[csv,wandbb]", "logger has no option 'wandbb'; did you mean 'wandb'?"),
         ("modle=tiny", "modle is not a key of the config; did you mean 'model'?"),
         (

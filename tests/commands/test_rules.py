@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from heed.commands.compose import compose
+from heed.commands.compose import compose, config_dir
+from heed.commands.groups import group_options
 from heed.commands.ranges import RANGES, Range, count
 from heed.commands.rules import validate
 
 Frozen = Callable[..., dict[str, Any]]
 Told = Callable[..., list[str]]
+MODELS = ", ".join(group_options([config_dir()], "model"))
 
 
 def put(config: dict[str, Any], **values: Any) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def test_what_is_right_passes(overrides: list[str], frozen: Frozen) -> None:
         ),
         (
             {"model": None},
-            "model must be chosen, but is null; choose one of: base, big, small, tiny",
+            f"model must be chosen, but is null; choose one of: {MODELS}",
         ),
         (
             {"model__init_from": "no/run"},

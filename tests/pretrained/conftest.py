@@ -8,7 +8,26 @@ from typing import Any
 import pytest
 import torch
 
-WORDS = ["the", "a", "film", "was", "good", "bad", "fine", "dull", "and", "very", "not", "who", "what", "played", "it", "in", "well", "ill"]
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "was",
+    "good",
+    "bad",
+    "fine",
+    "dull",
+    "and",
+    "very",
+    "not",
+    "who",
+    "what",
+    "played",
+    "it",
+    "in",
+    "well",
+    "ill",
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
