@@ -20,7 +20,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "heed"
 EVERYWHERE = {"errors", "files", "memory"}
 GROUND = {"text", "backbone", "heads", "metrics"}
 FIRST = {"data", "decoding", "pretrained"}
-BELOW_COMMANDS = GROUND | FIRST | {"tasks", "training", "tracking", "sweeps", "insight"}
+BELOW_COMMANDS = (
+    GROUND
+    | FIRST
+    | {
+        *("tasks", "training", "tracking", "sweeps", "insight", "exporting"),
+    }
+)
 
 # Room -> the other rooms that it may import, besides `errors`, `files` and `memory`.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -40,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracking": GROUND | FIRST,
     "sweeps": GROUND | FIRST,
     "insight": GROUND | FIRST | {"tasks"},
+    "exporting": GROUND | FIRST | {"tasks", "__init__"},
     "commands": BELOW_COMMANDS | {"__init__"},
     "cli": BELOW_COMMANDS | {"commands", "__init__"},
     "__main__": {"cli"},

@@ -1,0 +1,74 @@
+"""What the formats can express, told by a run's config alone, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heed.errors import UserError
+
+WRITE_TEXT = ("pairs",)
+ANYWAY = "format=safetensors keeps any model"
+
+
+def writes_text(config: Mapping[str, Any]) -> bool:
+    """Whether the run's task writes text, token by token."""
+    return bool(config["task"].get("validation_decoder"))
+
+
+def program_faults(config: Mapping[str, Any], name: str) -> list[UserError]:
+    """Why a run's model is not one program from a row of tokens to scores; empty if it is.
+
+    Args:
+        config: The run's config.
+        name: The format.
+    """
+    kind = config["task"]["kind"]
+    if kind in ("labelled_text", "passages") and not writes_text(config):
+        return []
+    others = "format=safetensors"
+    if config["model"]["shape"] == "encoder_decoder":
+        others = "format=ctranslate2 or format=safetensors"
+    return [
+        UserError(
+            f"format={name} holds one pass from tokens to scores, for sentiment and qa, but the "
+            f"run's task is {config['task']['name']}, which writes text in a loop",
+            f"use {others}",
+        )
+    ]
+
+
+# Option of the model -> the values that CTranslate2's Transformer has; others are refused.
+_HAS: dict[str, tuple[Any, ...]] = {
+    "attention": ("scaled_dot_product",),
+    "positions": ("sinusoidal", "learned", "rotary", "relative"),
+    "norm_position": ("pre", "post"),
+    "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
+    "attention_soft_cap": (None,),
+    "qk_norm": (False,),
+    "rotary_scaling": ("none", "linear"),
+}
+
+
+def ctranslate2_faults(config: Mapping[str, Any]) -> list[UserError]:
+    """What CTranslate2 cannot express of a run's model; empty if it can express all."""
+    model = config["model"]
+    if model["shape"] != "encoder_decoder" or not writes_text(config):
+        return [
+            UserError(
+                "format=ctranslate2 is for encoder-decoders that write text, but the run's task is "
+                f"{config['task']['name']} with model.shape={model['shape']}",
+                "use format=onnx, format=torch_export or format=safetensors"
+                if not writes_text(config)
+                else f"{ANYWAY}",
+            )
+        ]
+    return [
+        UserError(
+            f"format=ctranslate2 needs model.{key} to be "
+            f"{' or '.join(map(str, values))}, but the run has {model[key]}",
+            ANYWAY,
+        )
+        for key, values in _HAS.items()
+        if key in model and model[key] not in values
+    ]

@@ -1,0 +1,92 @@
+"""`format=onnx`: a graph for onnxruntime and others."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heed.exporting.program import (
+    INPUTS,
+    allowed_outputs,
+    dynamic_shapes,
+    inputs_of,
+    longest_row,
+    program_of,
+    tracing_inputs,
+)
+from heed.exporting.subject import Subject, Written
+from heed.exporting.tokenizer_files import write_tokenizers
+from heed.exporting.verification import difference, outputs, require_close
+
+GRAPH = "model.onnx"
+
+
+def write(subject: Subject, folder: Path) -> Written:
+    """Trace, save, run by onnxruntime and compare."""
+    import onnxruntime
+
+    task: Any = subject.task
+    program = program_of(task)
+    longest = longest_row(subject)
+    with torch.no_grad(), _quiet():
+        graph = torch.onnx.export(
+            program,
+            tracing_inputs(task.backbone),
+            dynamo=True,
+            dynamic_shapes=dynamic_shapes(longest),
+            input_names=list(INPUTS),
+            output_names=list(program.outputs),
+            verbose=False,
+        )
+    assert graph is not None, "torch.onnx.export with dynamo=True returns a program"
+    graph.save(folder / GRAPH)
+    files = write_tokenizers(subject, folder)
+    session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
+    batches = subject.batches()
+    ours = [outputs(task, batch) for batch in batches]
+    theirs = []
+    for batch in batches:
+        given = {
+            name: tensor.numpy() for name, tensor in zip(INPUTS, inputs_of(batch), strict=True)
+        }
+        found = tuple(torch.from_numpy(one) for one in session.run(None, given))
+        theirs.append(allowed_outputs(batch, found))
+    largest = difference(ours, theirs)
+    require_close(largest, subject.settings["tolerance"], what=GRAPH)
+    return Written(
+        PYTHON,
+        " and ".join(program.outputs),
+        largest,
+        subject.settings["tolerance"],
+        {},
+        {"outputs": program.outputs, "longest_row": longest, "tokenizers": files},
+    )
+
+
+PYTHON = (
+    "import onnxruntime, tokenizers",
+    'row = tokenizers.Tokenizer.from_file("FOLDER/tokenizer.json").encode(TEXTS)',
+    f'session = onnxruntime.InferenceSession("FOLDER/{GRAPH}")',
+    'print(session.run(None, {"input_ids": [row.ids], "attention_mask": [row.attention_mask]}))',
+)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What the exporter says of torchvision and of its own deprecated calls is not for users."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,128 @@
+"""A trained model as one function from token ids to scores, which can be traced.
+
+Legend: B rows, T positions, C labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heed.backbone.layout import Padded
+from heed.backbone.transformer import Transformer
+from heed.exporting.subject import Subject
+from heed.exporting.traceable import make_traceable
+from heed.heads.label import LabelHead
+from heed.heads.span import SpanHead
+from heed.tasks.question_answering import QuestionAnswering
+from heed.tasks.sentiment import Sentiment
+
+INPUTS = ("input_ids", "attention_mask")
+
+
+class LabelProgram(nn.Module):
+    """Scores each label of a text.
+
+    Args:
+        backbone: The Transformer.
+        head: Its label head.
+    """
+
+    outputs = ("logits",)
+
+    def __init__(self, backbone: Transformer, head: LabelHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) long, (B, T) long with 1 where there is a token -> logits (B, C)."""
+        layout = _layout(attention_mask)
+        return self.head(self.backbone.features(input_ids, layout), layout)
+
+
+class SpanProgram(nn.Module):
+    """Scores each position as the start and as the end of the answer.
+
+    Args:
+        backbone: The Transformer.
+        head: Its span head.
+    """
+
+    outputs = ("start_logits", "end_logits")
+
+    def __init__(self, backbone: Transformer, head: SpanHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) long, (B, T) long -> logits of starts and of ends, (B, T) each.
+
+        Nothing is masked: an answer lies in the passage, after the second special token, or, where
+        there is none, at position 0.
+        """
+        hidden = self.backbone.features(input_ids, _layout(attention_mask))
+        logits = self.head(hidden, torch.ones_like(attention_mask, dtype=torch.bool))
+        return logits.start, logits.end
+
+
+def _layout(attention_mask: Tensor) -> Padded:
+    """Tokens stand on the left, padding on the right."""
+    return Padded(attention_mask.sum(-1), attention_mask.shape[1], full=False)
+
+
+def program_of(task: Sentiment | QuestionAnswering) -> LabelProgram | SpanProgram:
+    """A task as a program: a copy, whose attention can be traced."""
+    backbone = copy.deepcopy(task.backbone)
+    make_traceable(backbone)
+    head = copy.deepcopy(task.head)
+    program: LabelProgram | SpanProgram
+    program = (
+        LabelProgram(backbone, head) if isinstance(head, LabelHead) else SpanProgram(backbone, head)
+    )
+    return program.eval().requires_grad_(False)
+
+
+def inputs_of(batch: Any) -> tuple[Tensor, Tensor]:
+    """What the program takes for a batch: ids and mask, (B, T) long each."""
+    return batch.tokens.ids, batch.tokens.layout.mask().long()
+
+
+def tracing_inputs(backbone: Transformer) -> tuple[Tensor, Tensor]:
+    """Rows to trace with, of two different lengths; sizes of 0 and 1 are never taken for others."""
+    length = min(11, backbone.max_length)
+    ids = torch.arange(3 * length).view(3, length) % backbone.vocabulary_size
+    lengths = torch.tensor([length, length - 1, max(1, length - 3)])
+    return ids, (torch.arange(length) < lengths[:, None]).long()
+
+
+def dynamic_shapes(longest: int | None) -> dict[str, dict[int, Any]]:
+    """Any number of rows of any length, or of at most `longest` tokens."""
+    rows = torch.export.Dim("batch")
+    length = torch.export.Dim("length", max=longest) if longest else torch.export.Dim("length")
+    return {name: {0: rows, 1: length} for name in INPUTS}
+
+
+def longest_row(subject: Subject) -> int | None:
+    """Most tokens of a row that the program takes; None for any number.
+
+    Tables of positions are as long as `model.max_length`, and the program keeps them as they are.
+    """
+    model: Mapping[str, Any] = subject.config["model"]
+    tabled = model["positions"] in ("sinusoidal", "learned")
+    return int(model["max_length"]) if tabled else None
+
+
+def allowed_outputs(batch: Any, found: tuple[Tensor, ...]) -> list[Tensor]:
+    """Outputs of a program as `verification.outputs` has them: zeros where no answer can be."""
+    passage = getattr(batch, "passage_mask", None)
+    if passage is None:
+        return [one.float() for one in found]
+    allowed = passage.clone()
+    allowed[:, 0] = True
+    return [one.float().masked_fill(~allowed, 0.0) for one in found]
