@@ -16,16 +16,17 @@ from heed.backbone.attention import MultiHeadAttention
 from heed.backbone.block import Block
 from heed.backbone.feed_forward import FeedForward
 from heed.backbone.position_bias import BucketBias
-from heed.backbone.positions import sinusoidal_table
+from heed.backbone.positions import LearnedPositions, sinusoidal_table
 from heed.backbone.stack import Stack
 from heed.errors import UserError, nearest
-from heed.exporting.ctranslate_check import compare, quantized_agreement
+from heed.exporting.ctranslate_check import compare, largest_difference, quantized_agreement
+from heed.exporting.expressible import longest_row
 from heed.exporting.subject import Subject, Written
 from heed.exporting.tokenizer_files import TARGET, write_tokenizers
+from heed.exporting.verification import require_close
 from heed.text.tokenizer import Tokenizer
 
 QUANTIZATIONS = ("int8", "int8_float32", "int16", "float16", "bfloat16")
-LONGEST = 4096  # positions of the sinusoidal table, which CTranslate2 cannot make as 2017 did
 _BENDS = {
     "relu": "RELU",
     "gelu": "GELU",
@@ -47,14 +48,22 @@ def write(subject: Subject, folder: Path) -> Written:
         )
     files = write_tokenizers(subject, folder)
     save(subject, folder, None)
+    tolerance = subject.settings["tolerance"]
+    largest = largest_difference(subject, folder)
+    require_close(largest, tolerance, what="the CTranslate2 model")
     agreement = dict(compare(subject, folder))
     if quantization is not None:
         for name in ("model.bin", "config.json"):
             (folder / name).unlink()
         save(subject, folder, quantization)
         agreement.update(quantized_agreement(subject, folder, quantization))
-    facts = {"tokenizers": files, "quantization": quantization}
-    return Written(python(subject), "translations, token for token", None, None, agreement, facts)
+    facts = {
+        "tokenizers": files,
+        "quantization": quantization,
+        "longest_row": longest_row(subject.config["model"]),
+    }
+    compared = "log probabilities of the targets, and texts token for token"
+    return Written(python(subject), compared, largest, tolerance, agreement, facts)
 
 
 def python(subject: Subject) -> tuple[str, ...]:
@@ -110,8 +119,8 @@ def build_spec(subject: Subject) -> Any:
         common.update(_rotary(backbone.encoder, config))
     encoder = transformer_spec.TransformerEncoderSpec(len(backbone.encoder.layers), **common)
     decoder = transformer_spec.TransformerDecoderSpec(len(backbone.decoder.layers), **common)
-    _fill_stack(encoder, backbone.encoder, encoder.embeddings[0])
-    _fill_stack(decoder, backbone.decoder, decoder.embeddings)
+    _fill_stack(encoder, backbone.encoder, encoder.embeddings[0], backbone.max_length)
+    _fill_stack(decoder, backbone.decoder, decoder.embeddings, backbone.max_length)
     decoder.projection.weight = _array(task.head.output.weight)
     if task.head.output.bias is not None:
         decoder.projection.bias = _array(task.head.output.bias)
@@ -160,10 +169,10 @@ def _rotary(stack: Stack, config: Any) -> dict[str, Any]:
     return found
 
 
-def _fill_stack(spec: Any, stack: Stack, embeddings: Any) -> None:
+def _fill_stack(spec: Any, stack: Stack, embeddings: Any, max_length: int) -> None:
     embeddings.weight = _array(stack.embeddings.tokens.weight)
     spec.scale_embeddings = float(stack.embeddings.scale)
-    table = _positions(stack)
+    table = _positions(stack, max_length)
     if table is not None:
         spec.position_encodings.encodings = _array(table)
     if stack.embeddings.norm is not None:
@@ -177,15 +186,15 @@ def _fill_stack(spec: Any, stack: Stack, embeddings: Any) -> None:
             _fill_buckets(layer_spec.self_attention, stack.position_bias)
 
 
-def _positions(stack: Stack) -> Tensor | None:
+def _positions(stack: Stack, max_length: int) -> Tensor | None:
     """(T, D) the table that is added to the embeddings."""
     positions = stack.embeddings.positions
     if positions is None:
         return None
-    table = getattr(positions, "table", None)
-    if table is None:
-        return positions.weight  # type: ignore[return-value]  # learned
-    return sinusoidal_table(max(LONGEST, table.shape[0]), table.shape[1])
+    if isinstance(positions, LearnedPositions):
+        return positions.weight
+    # CTranslate2's own sines are laid out otherwise, so the table goes along.
+    return sinusoidal_table(max_length, stack.embeddings.tokens.embedding_dim)
 
 
 def _fill_block(spec: Any, block: Block) -> None:
@@ -243,4 +252,5 @@ def _fill_linear(spec: Any, linear: nn.Module) -> None:
 
 
 def _array(tensor: Tensor) -> Any:
-    return tensor.detach().float().cpu().contiguous().numpy()
+    """A copy: quantization writes into what it is given."""
+    return tensor.detach().float().cpu().numpy().copy()

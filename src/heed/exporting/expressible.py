@@ -7,7 +7,6 @@ from typing import Any
 
 from heed.errors import UserError
 
-WRITE_TEXT = ("pairs",)
 ANYWAY = "format=safetensors keeps any model"
 
 
@@ -72,3 +71,12 @@ def ctranslate2_faults(config: Mapping[str, Any]) -> list[UserError]:
         for key, values in _HAS.items()
         if key in model and model[key] not in values
     ]
+
+
+def longest_row(model: Mapping[str, Any]) -> int | None:
+    """Most tokens of a row that an exported model takes; None for any number.
+
+    Tables of positions are as long as `model.max_length`, and go along as they are.
+    """
+    tabled = model["positions"] in ("sinusoidal", "learned")
+    return int(model["max_length"]) if tabled else None

@@ -87,15 +87,13 @@ def checked(subject: Subject, written: Written) -> str:
     """How the export compared with its model, in one sentence without its full stop."""
     what = f"{written.compared[0].upper()}{written.compared[1:]}"
     where = f"on {len(subject.examples)} examples ({subject.examples_from})"
-    if written.largest_difference is None:
-        counts = ", ".join(
-            f"{name}: {same} of {count} the same"
-            for name, (same, count) in written.agreement.items()
-        )
-        return f"{what}, {where}: {counts}"
+    counts = "".join(
+        f"; {name}: {same} of {count} texts the same"
+        for name, (same, count) in written.agreement.items()
+    )
     return (
         f"{what}, {where}: largest difference {written.largest_difference:.1e} "
-        f"(accepted up to {written.tolerance:.1e})"
+        f"(accepted up to {written.tolerance:.1e}){counts}"
     )
 
 

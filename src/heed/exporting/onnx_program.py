@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from heed.exporting.expressible import longest_row
 from heed.exporting.program import (
     INPUTS,
     allowed_outputs,
     dynamic_shapes,
     inputs_of,
-    longest_row,
     program_of,
     tracing_inputs,
 )
@@ -34,7 +34,7 @@ def write(subject: Subject, folder: Path) -> Written:
 
     task: Any = subject.task
     program = program_of(task)
-    longest = longest_row(subject)
+    longest = longest_row(subject.config["model"])
     with torch.no_grad(), _quiet():
         graph = torch.onnx.export(
             program,

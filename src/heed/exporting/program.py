@@ -6,7 +6,6 @@ Legend: B rows, T positions, C labels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
-from heed.exporting.subject import Subject
 from heed.exporting.traceable import make_traceable
 from heed.heads.label import LabelHead
 from heed.heads.span import SpanHead
@@ -106,16 +104,6 @@ def dynamic_shapes(longest: int | None) -> dict[str, dict[int, Any]]:
     rows = torch.export.Dim("batch")
     length = torch.export.Dim("length", max=longest) if longest else torch.export.Dim("length")
     return {name: {0: rows, 1: length} for name in INPUTS}
-
-
-def longest_row(subject: Subject) -> int | None:
-    """Most tokens of a row that the program takes; None for any number.
-
-    Tables of positions are as long as `model.max_length`, and the program keeps them as they are.
-    """
-    model: Mapping[str, Any] = subject.config["model"]
-    tabled = model["positions"] in ("sinusoidal", "learned")
-    return int(model["max_length"]) if tabled else None
 
 
 def allowed_outputs(batch: Any, found: tuple[Tensor, ...]) -> list[Tensor]:

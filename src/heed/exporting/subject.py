@@ -54,7 +54,7 @@ class Written:
     Attributes:
         python: Lines of Python that load and use the folder, whose name stands in them as FOLDER.
         compared: What was compared, for people: "logits".
-        largest_difference: Between what the two computed; None where texts were compared.
+        largest_difference: Between what the two computed.
         tolerance: The largest that is accepted.
         agreement: Name -> (how many texts were the same, of how many), where texts were compared.
         facts: What else the card and export.json should say.
@@ -62,7 +62,7 @@ class Written:
 
     python: tuple[str, ...]
     compared: str
-    largest_difference: float | None
-    tolerance: float | None
+    largest_difference: float
+    tolerance: float
     agreement: Mapping[str, tuple[int, int]]
     facts: Mapping[str, Any]

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from heed.exporting.expressible import longest_row
 from heed.exporting.program import (
     allowed_outputs,
     dynamic_shapes,
     inputs_of,
-    longest_row,
     program_of,
     tracing_inputs,
 )
@@ -27,7 +27,7 @@ def write(subject: Subject, folder: Path) -> Written:
     """Trace, save, load and compare."""
     task: Any = subject.task
     program = program_of(task)
-    longest = longest_row(subject)
+    longest = longest_row(subject.config["model"])
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.export.export(

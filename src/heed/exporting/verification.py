@@ -31,15 +31,21 @@ def outputs(task: Task, batch: Any) -> list[Tensor]:
 
 
 def difference(ours: Iterable[Sequence[Tensor]], theirs: Iterable[Sequence[Tensor]]) -> float:
-    """The largest absolute difference between two lists of outputs; NaN if either has a NaN."""
+    """The largest difference between two lists of outputs; NaN if either has a NaN."""
     largest = 0.0
     for our, their in zip(ours, theirs, strict=True):
         for a, b in zip(our, their, strict=True):
             assert a.shape == b.shape, f"{tuple(a.shape)} against {tuple(b.shape)}"
             if a.numel():
-                found = float((a.double() - b.double()).abs().max())
+                found = relative(a, b)
                 largest = found if found != found or found > largest else largest
     return largest
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """The largest |a - b| / max(1, |a|): absolute for small numbers, relative for large ones."""
+    a, b = ours.double(), theirs.double()
+    return float(((a - b).abs() / a.abs().clamp(min=1.0)).max())
 
 
 def require_close(found: float, tolerance: float, *, what: str) -> None:

@@ -64,13 +64,18 @@ def save_weights(state: Mapping[str, Tensor], file: Path) -> None:
     first: dict[tuple[int, tuple[int, ...]], str] = {}
     kept: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
+    storages: set[int] = set()
     for name, tensor in state.items():
         place = (tensor.data_ptr(), tuple(tensor.shape))
         if tensor.numel() and place in first:
             tied[f"{_TIED}{name}"] = first[place]
             continue
         first[place] = name
+        storage = tensor.untyped_storage().data_ptr()
         kept[name] = tensor.detach().contiguous()
+        if storage in storages:  # another part of a tensor that is written already
+            kept[name] = kept[name].clone()
+        storages.add(storage)
     save_file(kept, file, metadata={"format": "pt", **tied})
     file.chmod(0o666 & ~_umask())  # the library makes it its owner's alone
 
