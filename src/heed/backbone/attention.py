@@ -33,6 +33,7 @@ class MultiHeadAttention(nn.Module):
         key_norm: Likewise each key.
         dropout: Probability of dropping an attention weight.
         bias: Whether the projections have one.
+        qkv_bias: Whether those to queries, keys and values do; None: as `bias`.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class MultiHeadAttention(nn.Module):
         key_norm: nn.Module | None = None,
         dropout: float = 0.0,
         bias: bool = True,
+        qkv_bias: bool | None = None,
     ) -> None:
         super().__init__()
+        qkv_bias = bias if qkv_bias is None else qkv_bias
         n_kv_heads = n_kv_heads or n_heads
         assert n_heads % n_kv_heads == 0
         assert head_width is not None or d_model % n_heads == 0
@@ -63,10 +66,10 @@ class MultiHeadAttention(nn.Module):
         self.key_norm = key_norm or nn.Identity()
         self.dropout = dropout
         if cross:
-            self.query = nn.Linear(d_model, self.widths[0], bias=bias)
-            self.key_value = nn.Linear(d_model, sum(self.widths[1:]), bias=bias)
+            self.query = nn.Linear(d_model, self.widths[0], bias=qkv_bias)
+            self.key_value = nn.Linear(d_model, sum(self.widths[1:]), bias=qkv_bias)
         else:
-            self.qkv = nn.Linear(d_model, sum(self.widths), bias=bias)
+            self.qkv = nn.Linear(d_model, sum(self.widths), bias=qkv_bias)
         self.output = nn.Linear(self.widths[0], d_model, bias=bias)
 
     def forward(

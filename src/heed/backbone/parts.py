@@ -50,10 +50,12 @@ class Parts:
     norm: NormKind
     norm_position: NormPosition
     norm_epsilon: float
+    first_norm: bool
     embedding_norm: bool
     n_segments: int
     positions: Positions
     rotary_base: float
+    local_rotary_base: float | None
     rotary_share: float
     rotary_scaling: RotaryScaling
     rotary_factor: float
@@ -69,6 +71,7 @@ class Parts:
     attention_soft_cap: float | None
     qk_norm: bool
     bias: bool
+    qkv_bias: bool | None
     gradient_checkpointing: bool
     dropout: float
     attention_dropout: float
@@ -95,20 +98,23 @@ class Parts:
         windows = [None if i in self.global_layers else self.window for i in range(n_layers)]
         return Stack(
             embeddings=self._embeddings(tokens),
-            rotary=self._rotary() if self.positions == "rotary" else None,
+            rotary=self._rotary(self.rotary_base),
+            local_rotary=self._rotary(self.local_rotary_base),
             position_bias=self._position_bias(causal=causal),
-            layers=[self._block(window, cross=cross) for window in windows],
+            layers=[self._block(i, window, cross=cross) for i, window in enumerate(windows)],
             windows=windows,
             checkpointing=self.gradient_checkpointing,
             norm=None if self.norm_position == "post" else self._norm(),
             layer_dropout=self.layer_dropout,
         )
 
-    def _rotary(self) -> RotaryPositions:
+    def _rotary(self, base: float | None) -> RotaryPositions | None:
+        if self.positions != "rotary" or base is None:
+            return None
         return RotaryPositions(
             frequencies=scaled_frequencies(
                 rotary_width(self._head_width, self.rotary_share),
-                self.rotary_base,
+                base,
                 scaling=self.rotary_scaling,
                 factor=self.rotary_factor,
                 original_length=self.rotary_original_length,
@@ -153,7 +159,7 @@ class Parts:
         nn.init.normal_(segments.weight, std=0.02)
         return segments
 
-    def _block(self, window: int | None, *, cross: bool) -> Block | ParallelBlock:
+    def _block(self, number: int, window: int | None, *, cross: bool) -> Block | ParallelBlock:
         if self.norm_position in ("parallel", "parallel_one_norm"):
             norm = self._norm()
             one_norm = self.norm_position == "parallel_one_norm"
@@ -164,12 +170,15 @@ class Parts:
                 feed_forward_norm=norm if one_norm else self._norm(),
                 dropout=self.dropout,
             )
-        return Block(
+        block = Block(
             self_attention=self._attention(window),
             cross_attention=self._attention(cross=True) if cross else None,
             feed_forward=self._feed_forward(),
             residual=self._residual,
         )
+        if number == 0 and not self.first_norm:
+            block.self_attention_residual.norm = nn.Identity()
+        return block
 
     def _residual(self) -> Residual | SandwichResidual:
         if self.norm_position == "sandwich":
@@ -207,6 +216,7 @@ class Parts:
             key_norm=self._norm(self._head_width) if self.qk_norm else None,
             dropout=self.attention_dropout,
             bias=self.bias,
+            qkv_bias=self.qkv_bias,
         )
 
     @property

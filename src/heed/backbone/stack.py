@@ -26,6 +26,7 @@ class Stack(nn.Module):
     Args:
         embeddings: From token numbers to vectors.
         rotary: Turns queries and keys to their positions; None where others tell the positions.
+        local_rotary: The same for layers with a window; None: as the others.
         position_bias: Tells them by a number added to the scores, the same in all layers; None for
             none.
         layers: The blocks.
@@ -42,6 +43,7 @@ class Stack(nn.Module):
         *,
         embeddings: Embeddings,
         rotary: RotaryPositions | None,
+        local_rotary: RotaryPositions | None = None,
         position_bias: AlibiBias | BucketBias | None,
         layers: Sequence[Block | ParallelBlock],
         norm: nn.Module | None,
@@ -52,6 +54,7 @@ class Stack(nn.Module):
         super().__init__()
         self.embeddings = embeddings
         self.rotary = rotary
+        self.local_rotary = local_rotary
         self.position_bias = position_bias
         self.layers = nn.ModuleList(layers)
         self.norm = norm
@@ -90,6 +93,7 @@ class Stack(nn.Module):
         """
         x = self.embeddings(ids, positions, width, segments)
         rotation = None if self.rotary is None else self.rotary(positions)
+        local_rotation = rotation if self.local_rotary is None else self.local_rotary(positions)
         bias = None
         if self.position_bias is not None:
             bias = self.position_bias(positions, _key_positions(positions, cache))
@@ -104,7 +108,7 @@ class Stack(nn.Module):
                 mask=masks[self.windows[i]],
                 bias=bias,
                 causal=causal,
-                rotation=rotation,
+                rotation=rotation if self.windows[i] is None else local_rotation,
                 memory=memory,
                 memory_mask=memory_mask,
                 cache=None if cache is None else cache.layers[i],

@@ -45,11 +45,14 @@ class Transformer(nn.Module):
             (around each sublayer), "parallel" (attention beside the feed-forward network) or
             "parallel_one_norm" (the same norm for both).
         norm_epsilon: Added to the variance by each norm.
+        first_norm: Whether the first sublayer of a pre-norm stack normalises what goes into it;
+            false where normalised embeddings make it needless (as in ModernBERT).
         embedding_norm: Whether the embeddings are normalised (as in BERT and BART).
         n_segments: Texts of a row that have a vector each, added to those of their tokens (Devlin
             et al. 2019, section 3.2); 0: none.
         positions: "sinusoidal", "learned", "rotary", "alibi" or "relative" (T5's buckets).
         rotary_base: Wavelengths of rotary positions grow up to 2 pi times this.
+        local_rotary_base: The same for layers with a window; None: as `rotary_base`.
         rotary_share: Share of each head's dimensions that turn.
         rotary_scaling: "none", "linear", "ntk" or "llama3": see `scaled_frequencies`.
         rotary_factor: How many times as long rows may be as those trained on.
@@ -68,6 +71,7 @@ class Transformer(nn.Module):
         logit_soft_cap: Bound of a vocabulary head's logits; None for none.
         qk_norm: Whether queries and keys are normalised.
         bias: Whether projections and layer norms have one.
+        qkv_bias: Whether the projections to queries, keys and values have one; None: as `bias`.
         tie_embeddings: "all": source, target and output share one table; "decoder": target and
             output do; "none": each has its own.
         gradient_checkpointing: Whether training keeps little of each block and computes the rest
@@ -99,10 +103,12 @@ class Transformer(nn.Module):
         norm: NormKind = "layer_norm",
         norm_position: NormPosition = "post",
         norm_epsilon: float = 1e-5,
+        first_norm: bool = True,
         embedding_norm: bool = False,
         n_segments: int = 0,
         positions: Positions = "sinusoidal",
         rotary_base: float = 10000.0,
+        local_rotary_base: float | None = None,
         rotary_share: float = 1.0,
         rotary_scaling: RotaryScaling = "none",
         rotary_factor: float = 1.0,
@@ -119,6 +125,7 @@ class Transformer(nn.Module):
         logit_soft_cap: float | None = None,
         qk_norm: bool = False,
         bias: bool = True,
+        qkv_bias: bool | None = None,
         tie_embeddings: Literal["all", "decoder", "none"] = "all",
         gradient_checkpointing: bool = False,
         dropout: float = 0.1,

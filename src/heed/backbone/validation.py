@@ -48,6 +48,7 @@ PROBABILITIES = (
     "embedding_dropout",
     "layer_dropout",
 )
+POSITIVE_OR_NONE = ("local_rotary_base", "attention_soft_cap", "logit_soft_cap")
 
 
 def check_values(values: Mapping[str, Any]) -> None:
@@ -101,9 +102,9 @@ def check_values(values: Mapping[str, Any]) -> None:
             errors.append(
                 UserError(f"model.{name} must be at least 0 and less than 1, but is {p!r}")
             )
-    for name in ("norm_epsilon", "rotary_base", "attention_soft_cap", "logit_soft_cap"):
+    for name in ("norm_epsilon", "rotary_base", *POSITIVE_OR_NONE):
         value = values[name]
-        if value is None and name.endswith("soft_cap"):
+        if value is None and name in POSITIVE_OR_NONE:
             continue
         if not (_is_number(value) and value > 0.0):
             errors.append(UserError(f"model.{name} must be positive, but is {value!r}"))
@@ -232,6 +233,11 @@ def _attention_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
         )
     yield from _window_misfits(values)
     norm_position = values["norm_position"]
+    if not values["first_norm"] and norm_position != "pre":
+        yield UserError(
+            f"model.first_norm must be true with model.norm_position={norm_position}, but is false",
+            "use model.norm_position=pre",
+        )
     if values["shape"] == "encoder_decoder" and norm_position.startswith("parallel"):
         yield UserError(
             "model.norm_position must be pre, post or sandwich with model.shape=encoder_decoder, "
@@ -259,6 +265,13 @@ def _window_misfits(values: Mapping[str, Any]) -> Iterator[UserError]:
             "model.positions must be sinusoidal, learned or rotary with model.attention=windowed, "
             f"which makes no room for a bias, but is {values['positions']}",
             "try model.positions=rotary",
+        )
+    local, positions = values["local_rotary_base"], values["positions"]
+    if local is not None and not (windowed and positions == "rotary"):
+        yield UserError(
+            f"model.local_rotary_base must be null with model.attention={values['attention']} and "
+            f"model.positions={positions}, but is {local}",
+            "it is for model.attention=windowed with model.positions=rotary",
         )
     layers = values["global_layers"]
     deepest = max(values["n_layers"], values["n_decoder_layers"] or 0)

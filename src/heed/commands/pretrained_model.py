@@ -45,11 +45,15 @@ def fill_in(config: Config) -> Config:
     theirs = {**_defaults(str(model["_target_"])), **theirs}
     filled = {name: theirs.get(name) if value is None else value for name, value in model.items()}
     filled = {**filled, **{name: value for name, value in theirs.items() if name not in filled}}
+    if isinstance(filled.get("global_layers"), list) and isinstance(filled["n_layers"], int):
+        kept = [layer for layer in filled["global_layers"] if layer < filled["n_layers"]]
+        filled["global_layers"] = kept  # where only the first layers are used
     filled.update(family=family.name, revision=checkpoint.revision)
     config = {**config, "model": filled}
     task = config.get("task")
-    if family.pooling and isinstance(task, dict) and task.get("pooling", False) in AUTO:
-        config["task"] = {**task, "pooling": family.pooling}
+    pooling = family.pooling_of(checkpoint.config)
+    if pooling and isinstance(task, dict) and task.get("pooling", False) in AUTO:
+        config["task"] = {**task, "pooling": pooling}
     return config
 
 

@@ -5,7 +5,7 @@ Legend: B batch, T positions, D model width, C labels.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,29 @@ from torch import Tensor, nn
 from heed.backbone.dropout import Dropout
 from heed.backbone.layout import Padded
 
-Pooling = Literal["first", "pooled", "mean", "last"]
+Pooling = Literal[
+    "first", "pooled", "pooled_relu", "pooled_gelu", "mean", "mean_gelu", "last", "last_unbiased"
+]
+
+
+class Way(NamedTuple):
+    """How a text becomes scores: the vector at a place, a layer, and a score for each label."""
+
+    place: Literal["first", "mean", "last"]
+    layer: Literal["none", "tanh", "relu", "gelu"] = "none"
+    bias: bool = True
+
+
+WAYS: dict[str, Way] = {
+    "first": Way("first"),
+    "pooled": Way("first", "tanh"),
+    "pooled_relu": Way("first", "relu"),
+    "pooled_gelu": Way("first", "gelu"),
+    "mean": Way("mean"),
+    "mean_gelu": Way("mean", "gelu"),
+    "last": Way("last"),
+    "last_unbiased": Way("last", bias=False),
+}
 
 
 def pooling_for(pooling: Pooling | Literal["auto"], shape: str) -> Pooling:
@@ -31,9 +53,12 @@ class LabelHead(nn.Module):
     Args:
         d_model: D.
         n_labels: C.
-        pooling: "first" position, "pooled" (the first through a layer and tanh of its own, as the
-            code of Devlin et al. 2019 does), "mean" over the tokens, or the "last" token (for a
-            decoder, which has then read everything).
+        pooling: "first" position, "mean" over the tokens, or the "last" token (for a decoder, which
+            has then read everything; "last_unbiased" if labels have no scores of their own, as
+            transformers labels with GPT-2 and Llama). With a layer of its own: "pooled", the first
+            through tanh, as the code of Devlin et al. 2019 does; "pooled_relu" as DistilBERT (Sanh
+            et al. 2019); "pooled_gelu" and "mean_gelu", with a norm and no biases, as ModernBERT
+            (Warner et al. 2024).
         dropout: Probability of dropping an element of the pooled vector.
     """
 
@@ -46,18 +71,21 @@ class LabelHead(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        way = WAYS[pooling]
         self.pooling = pooling
+        self.place = way.place
         self.dropout = Dropout(p=dropout)
-        self.pooler: nn.Module = nn.Identity()
-        if pooling == "pooled":
-            self.pooler = nn.Sequential(_linear(d_model, d_model), nn.Tanh())
-        self.output = _linear(d_model, n_labels)
+        self.pooler = _pooler(d_model, way.layer)
+        self.output = _linear(d_model, n_labels, bias=way.bias)
 
     def pool(self, hidden: Tensor, layout: Padded) -> Tensor:
         """(B, T, D) -> (B, D); padding is not looked at."""
-        if self.pooling in ("first", "pooled"):
-            return self.pooler(hidden[:, 0])
-        if self.pooling == "last":
+        return self.pooler(self._gather(hidden, layout))
+
+    def _gather(self, hidden: Tensor, layout: Padded) -> Tensor:
+        if self.place == "first":
+            return hidden[:, 0]
+        if self.place == "last":
             rows = torch.arange(layout.rows, device=hidden.device)
             return hidden[rows, (layout.lengths - 1).clamp(min=0)]
         real = layout.mask()[..., None]  # (B, T, 1)
@@ -69,8 +97,18 @@ class LabelHead(nn.Module):
         return self.output(self.dropout(self.pool(hidden, layout)))
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    linear = nn.Linear(inputs, outputs)
+def _pooler(d_model: int, layer: Literal["none", "tanh", "relu", "gelu"]) -> nn.Module:
+    if layer == "none":
+        return nn.Identity()
+    if layer == "gelu":
+        norm = nn.LayerNorm(d_model, bias=False)
+        return nn.Sequential(_linear(d_model, d_model, bias=False), nn.GELU(), norm)
+    return nn.Sequential(_linear(d_model, d_model), nn.Tanh() if layer == "tanh" else nn.ReLU())
+
+
+def _linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs, bias=bias)
     nn.init.normal_(linear.weight, std=0.02)
-    nn.init.zeros_(linear.bias)
+    if bias:
+        nn.init.zeros_(linear.bias)
     return linear

@@ -76,9 +76,9 @@ def config(values: Values) -> Config:
     }
 
 
-def entries(values: Values) -> Iterator[Entry]:
+def entries(values: Values, skipped_positions: int = 0) -> Iterator[Entry]:
     """The tensors of a BertModel, without its pooler."""
-    yield from embedding_entries()
+    yield from embedding_entries(skipped_positions)
     width = values["d_model"]
     for layer in range(values["n_layers"]):
         ours, theirs = f"encoder.layers.{layer}", f"encoder.layer.{layer}"
@@ -109,6 +109,13 @@ def label_entries(values: Values) -> Iterator[Entry]:
     """BertForSequenceClassification: a layer and tanh on the first position, and a classifier."""
     yield from linear("pooler.0", "pooler.dense")
     yield from linear("output", "classifier")
+
+
+def masked_entries(values: Values) -> Iterator[Entry]:
+    """BertForMaskedLM."""
+    yield from linear("transform", "cls.predictions.transform.dense")
+    yield from norm("norm", "cls.predictions.transform.LayerNorm")
+    yield tensor("vocabulary.output.bias", "cls.predictions.bias")
 
 
 def span_entries(values: Values) -> Iterator[Entry]:
@@ -148,8 +155,11 @@ FAMILY = Family(
     heads={
         "label": Head("BertForSequenceClassification", label_entries),
         "span": Head("BertForQuestionAnswering", span_entries),
+        "masked": Head("BertForMaskedLM", masked_entries),
     },
+    bare="BertModel",
     pooling="pooled",
     tokenizers=tokenizers,
     not_needed=("embeddings.position_ids", "pooler.", "cls.", "classifier.", "qa_outputs."),
+    within=("pooler.",),
 )

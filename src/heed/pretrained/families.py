@@ -10,6 +10,16 @@ from heed.pretrained.family import Family
 # What a config.json calls a model, and the file here that knows it.
 FILES = {
     "bert": "bert",
+    "camembert": "roberta",
+    "distilbert": "distilbert",
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "mistral": "llama",
+    "modernbert": "modernbert",
+    "qwen2": "llama",
+    "qwen3": "llama",
+    "roberta": "roberta",
+    "xlm-roberta": "roberta",
 }
 
 

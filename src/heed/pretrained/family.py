@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from heed.errors import UserError
@@ -18,6 +19,8 @@ Values = Mapping[str, Any]
 """Arguments of a `Transformer` by name."""
 Config = dict[str, Any]
 """A config.json."""
+Rows = Mapping[str, list[str]]
+"""What `heed.text.template.Template` reads."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,12 @@ class Head:
     Attributes:
         architecture: The class of transformers that has it, as config.json names it.
         entries: Its tensors; names of ours are those within the head.
+        prefix: Of the bare model's tensors beside this head, where it is not the family's.
     """
 
     architecture: str
     entries: Callable[[Values], Iterable[Entry]]
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,19 @@ class Family:
         config: From those arguments to a config.json (without the keys that every family has).
         entries: The tensors of the backbone.
         heads: Heads by kind: "label", "span", "masked", "vocabulary".
-        template: Rows with their special tokens; see `heed.text.template`; empty: the usual ones.
+        bare: The class of transformers without a head.
+        classes: Where several model types are one family, how the names of their classes begin; the
+            first is in the names given here.
+        template: Rows with their special tokens; see `heed.text.template`; empty: the usual ones. Or
+            how a config.json tells them.
         special_tokens: Role -> token, where the names in the tokenizer do not tell.
         tokenizers: Makes the tokenizers of a checkpoint without a tokenizer.json from its older
             files, with a template and special tokens; gives None if it has none of them.
         pooling: From which vector its makers label a text; None: as the task does by itself.
-        not_needed: Beginnings of names of tensors that may be there and mean nothing to us.
+        other_poolings: Others that they know, each with what a config.json says then.
+        not_needed: Beginnings of names of tensors that may be there and mean nothing to us; "*"
+            stands for anything.
+        within: Beginnings of names of a head's tensors that belong to the bare model.
     """
 
     name: str
@@ -62,11 +74,37 @@ class Family:
     config: Callable[[Values], Config]
     entries: Callable[[Values], Iterable[Entry]]
     heads: Mapping[str, Head] = field(default_factory=dict)
-    template: Mapping[str, list[str]] = field(default_factory=dict)
+    bare: str = ""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    template: Rows | Callable[[Config], Rows] = field(default_factory=dict)
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     tokenizers: Callable[[Checkpoint, Template, dict[str, str]], TokenizerPair | None] | None = None
     pooling: str | None = None
+    other_poolings: Mapping[str, Config] = field(default_factory=dict)
     not_needed: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+
+    def template_of(self, config: Config) -> Rows:
+        """The rows of a checkpoint."""
+        return self.template(config) if callable(self.template) else self.template
+
+    def pooling_of(self, config: Config) -> str | None:
+        """From which vector a checkpoint labels a text."""
+        for pooling, said in self.other_poolings.items():
+            if said.items() <= config.items():
+                return pooling
+        return self.pooling
+
+    def class_name(self, architecture: str, model_type: str) -> str:
+        """What transformers calls a class of this family for a model type."""
+        if model_type not in self.classes:
+            return architecture
+        first = next(iter(self.classes.values()))
+        return self.classes[model_type] + architecture.removeprefix(first)
+
+    def needs(self, name: str) -> bool:
+        """Whether a tensor that no entry names makes a checkpoint another model."""
+        return not any(fnmatchcase(name, f"{beginning}*") for beginning in self.not_needed)
 
 
 ACTIVATIONS = {
@@ -80,13 +118,13 @@ ACTIVATIONS = {
 """Theirs as ours."""
 
 
-def activation(config: Config, key: str = "hidden_act") -> str:
-    """The activation that a config.json names.
+def activation(config: Config, key: str = "hidden_act", usual: str = "gelu") -> str:
+    """The activation that a config.json names, or the family's usual one.
 
     Raises:
         UserError: If the backbone has none such.
     """
-    given = config.get(key, "gelu")
+    given = config.get(key, usual)
     if given not in ACTIVATIONS:
         raise unsupported(key, given, " or ".join(ACTIVATIONS))
     return ACTIVATIONS[given]

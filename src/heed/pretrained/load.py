@@ -73,7 +73,7 @@ def load_pretrained(
         UserError: If a tensor that is needed is missing or misshapen, or there is one that the
             family does not know. All of them are named, and nothing is changed.
     """
-    names = {_plain(name, family.prefix): name for name in checkpoint.names()}
+    names = {_plain(name, family): name for name in checkpoint.names()}
     report = Report()
     entries = list(family.entries(values))
     plan = _Plan(checkpoint, names)
@@ -81,7 +81,7 @@ def load_pretrained(
     whole = family.entries(family.values(checkpoint.config))
     known = {part.name for entry in whole for part in entry.parts}
     strange = [
-        name for name in names if name not in known and not name.startswith(family.not_needed)
+        name for name in names if name not in known and family.needs(name)
     ]
     if strange:
         faults.append(
@@ -209,9 +209,12 @@ def kind_of(head: nn.Module) -> str:
     return kinds.get(type(head), "")
 
 
-def _plain(name: str, prefix: str) -> str:
+def _plain(name: str, family: Family) -> str:
     """A name of theirs without its family's prefix, and as newer versions spell it."""
-    name = name.removeprefix(f"{prefix}.")
+    for prefix in dict.fromkeys((family.prefix, *(h.prefix for h in family.heads.values()))):
+        if prefix and name.startswith(f"{prefix}."):
+            name = name.removeprefix(f"{prefix}.")
+            break
     for old, new in OLD_NAMES.items():
         if name.endswith(old):
             return name.removesuffix(old) + new

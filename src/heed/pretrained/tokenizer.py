@@ -27,12 +27,12 @@ def pretrained_tokenizers(
     Raises:
         UserError: If the checkpoint has no tokenizer that can be read.
     """
-    template = Template.read(family.template, name=family.name)
+    template = Template.read(family.template_of(checkpoint.config), name=family.name)
     given = {**family.special_tokens, **(special_tokens or {})}
     path = checkpoint.find(JSON_NAME)
+    for name in BESIDE:
+        checkpoint.find(name)
     if path is not None:
-        for name in BESIDE:
-            checkpoint.find(name)
         one = Tokenizer.load(path, special_tokens=given or None, template=template)
         return TokenizerPair(one, one)
     if family.tokenizers is not None:

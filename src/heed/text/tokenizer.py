@@ -174,7 +174,7 @@ class Tokenizer:
                 f"as one: {error}",
                 "save it with save_pretrained() of a fast tokenizer, or train one: tokenizer=bpe",
             ) from error
-        known = {**_roles_beside(file), **(special_tokens or {})}
+        known = {**roles_beside(file), **(special_tokens or {})}
         if template is None:
             template = Template.read(_read_object(file.parent / TEMPLATE_NAME), name=str(file))
         return cls(backend, special_tokens=known, template=template, name=str(file))
@@ -260,8 +260,8 @@ def _without_spaces(text: str, offsets: Offsets) -> Offsets:
     return trimmed
 
 
-def _roles_beside(file: Path) -> dict[str, str]:
-    """The roles of special tokens that files beside a tokenizer.json tell."""
+def roles_beside(file: Path) -> dict[str, str]:
+    """Role -> token, as files beside a tokenizer's tell."""
     roles: dict[str, str] = {}
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         for role, token in _read_object(file.parent / name).items():
