@@ -30,12 +30,13 @@ class Head:
     Attributes:
         architecture: The class of transformers that has it, as config.json names it.
         entries: Its tensors; names of ours are those within the head.
-        prefix: Of the bare model's tensors beside this head, where it is not the family's.
+        prefixes: Of the bare model's tensors beside this head, by model type, where they are not the
+            family's.
     """
 
     architecture: str
     entries: Callable[[Values], Iterable[Entry]]
-    prefix: str = ""
+    prefixes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,14 @@ class Family:
             return architecture
         first = next(iter(self.classes.values()))
         return self.classes[model_type] + architecture.removeprefix(first)
+
+    def plain_name(self, name: str) -> str:
+        """The name of a tensor without what it begins with beside a head."""
+        others = (prefix for head in self.heads.values() for prefix in head.prefixes.values())
+        for prefix in (self.prefix, *others):
+            if name.startswith(f"{prefix}."):
+                return name.removeprefix(f"{prefix}.")
+        return name
 
     def needs(self, name: str) -> bool:
         """Whether a tensor that no entry names makes a checkpoint another model."""

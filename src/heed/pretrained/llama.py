@@ -18,6 +18,7 @@ GATES = {
 }
 """The activation of their gates as ours; the last name of each is the one that is written."""
 CLASSES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+SPAN_PREFIXES = dict.fromkeys(("llama", "qwen2", "qwen3"), "transformer")
 USUAL_WINDOW = 4096
 
 
@@ -200,7 +201,7 @@ FAMILY = Family(
     entries=entries,
     heads={
         "label": Head("LlamaForSequenceClassification", label_entries),
-        "span": Head("LlamaForQuestionAnswering", span_entries),
+        "span": Head("LlamaForQuestionAnswering", span_entries, prefixes=SPAN_PREFIXES),
         "vocabulary": Head("LlamaForCausalLM", vocabulary_entries),
     },
     bare="LlamaModel",

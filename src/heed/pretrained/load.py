@@ -211,10 +211,7 @@ def kind_of(head: nn.Module) -> str:
 
 def _plain(name: str, family: Family) -> str:
     """A name of theirs without its family's prefix, and as newer versions spell it."""
-    for prefix in dict.fromkeys((family.prefix, *(h.prefix for h in family.heads.values()))):
-        if prefix and name.startswith(f"{prefix}."):
-            name = name.removeprefix(f"{prefix}.")
-            break
+    name = family.plain_name(name)
     for old, new in OLD_NAMES.items():
         if name.endswith(old):
             return name.removesuffix(old) + new

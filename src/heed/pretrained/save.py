@@ -36,7 +36,10 @@ def write_tensors(
         UserError: If the family has no such head.
     """
     theirs = None if head is None else their_head(family, kind)
-    prefix = "" if theirs is None else f"{theirs.prefix or family.prefix}."
+    prefix = ""
+    if theirs is not None:
+        model_type = family.config(values)["model_type"]
+        prefix = theirs.prefixes.get(model_type, family.prefix) + "."
     written: dict[str, Tensor] = {}
     for entry in family.entries(values):
         if entry.optional and entry.ours not in backbone:
