@@ -76,3 +76,27 @@ def test_they_learn_and_cache(norm_position: Any) -> None:
     cache = model.eval().new_cache()
     steps = [model.decode(ids[:, t : t + 1], cache=cache) for t in range(T)]
     torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_first_layer_may_go_without_its_norm() -> None:
+    model = Transformer(norm_position="pre", first_norm=False, **SIZES)
+    assert model.decoder is not None
+    x = torch.randn(B, T, D)
+    first, second = model.decoder.layers
+    for block, normalised in ((first, x), (second, second.self_attention_residual.norm(x))):
+        attended = x + block.self_attention(normalised)
+        network = block.feed_forward(block.feed_forward_residual.norm(attended))
+        torch.testing.assert_close(block(x), attended + network)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("qkv_bias", [None, False, True])
+def test_queries_keys_and_values_may_have_biases_of_their_own(bias: bool, qkv_bias: Any) -> None:
+    model = Transformer(bias=bias, qkv_bias=qkv_bias, **{**SIZES, "shape": "encoder_decoder"})
+    assert model.decoder is not None
+    block = model.decoder.layers[0]
+    expected = bias if qkv_bias is None else qkv_bias
+    for name in ("self_attention.qkv", "cross_attention.query", "cross_attention.key_value"):
+        assert (block.get_submodule(name).bias is not None) == expected
+    for name in ("self_attention.output", "cross_attention.output", "feed_forward.input"):
+        assert (block.get_submodule(name).bias is not None) == bias

@@ -147,6 +147,20 @@ def test_cached_decoding_equals_parallel(global_layers: tuple[int, ...]) -> None
     torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_layers_with_a_window_may_have_a_rotary_base_of_their_own() -> None:
+    """As if each kind of layer were in a model by itself."""
+    settings: dict[str, Any] = {"positions": "rotary", "rotary_base": 97.0}
+    mixed = build(**settings, local_rotary_base=13.0, global_layers=[1]).eval()
+    same = build(**settings, local_rotary_base=97.0, global_layers=[1]).eval()
+    plain = build(**settings, global_layers=[1]).eval()
+    ids = tokens(2, 17)
+    assert torch.equal(same.decode(ids), plain.decode(ids))
+    assert not torch.allclose(mixed.decode(ids), plain.decode(ids))
+    all_local = build(**settings, local_rotary_base=13.0).eval()
+    other_base = build(positions="rotary", rotary_base=13.0).eval()
+    assert torch.equal(all_local.decode(ids), other_base.decode(ids))
+
+
 def test_cached_prompts_may_have_different_lengths() -> None:
     """A window counts positions of the row, not columns of padding between."""
     model = build(positions="rotary").eval()

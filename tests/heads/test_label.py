@@ -5,6 +5,8 @@ Legend: B batch, T positions, D model width, C labels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from heed.heads.label import LabelHead
 LAYOUT = Padded(torch.tensor([3, 5]), 5)
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean", "last"])
+@pytest.mark.parametrize("pooling", ["first", "mean", "last", "last_unbiased"])
 def test_pooling_looks_at_tokens_alone(pooling: str) -> None:
     torch.manual_seed(1)
     hidden = torch.randn(2, 5, 7)
@@ -23,7 +25,7 @@ def test_pooling_looks_at_tokens_alone(pooling: str) -> None:
         "first": torch.stack((hidden[0, 0], hidden[1, 0])),
         "mean": torch.stack((hidden[0, :3].mean(0), hidden[1].mean(0))),
         "last": torch.stack((hidden[0, 2], hidden[1, 4])),
-    }[pooling]
+    }[pooling.removesuffix("_unbiased")]
     torch.testing.assert_close(head.pool(hidden, LAYOUT), expected)
     hidden[0, 3:] = float("nan")
     assert head(hidden, LAYOUT).isfinite().all()
@@ -43,6 +45,33 @@ def test_pooled_is_the_first_position_through_berts_pooler() -> None:
     torch.testing.assert_close(head.pool(hidden, LAYOUT), theirs(hidden))
     logits = theirs(hidden) @ head.output.weight.T + head.output.bias
     torch.testing.assert_close(head(hidden, LAYOUT), logits)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "place", "bend"),
+    [
+        ("pooled_relu", "first", torch.nn.functional.relu),
+        ("pooled_gelu", "first", torch.nn.functional.gelu),
+        ("mean_gelu", "mean", torch.nn.functional.gelu),
+    ],
+)
+def test_a_layer_of_its_own(pooling: str, place: str, bend: Any) -> None:
+    torch.manual_seed(1)
+    hidden = torch.randn(2, 5, 7)
+    head = LabelHead(d_model=7, n_labels=3, pooling=pooling)
+    gathered = LabelHead(d_model=7, n_labels=3, pooling=place).pool(hidden, LAYOUT)
+    layer = head.pooler[0]
+    expected = bend(gathered @ layer.weight.T + (0 if layer.bias is None else layer.bias))
+    if "gelu" in pooling:
+        assert layer.bias is None
+        expected = torch.nn.functional.layer_norm(expected, (7,))
+    torch.testing.assert_close(head.pool(hidden, LAYOUT), expected)
+
+
+def test_labels_without_scores_of_their_own() -> None:
+    head = LabelHead(d_model=7, n_labels=3, pooling="last_unbiased")
+    assert [name for name, _ in head.named_parameters()] == ["output.weight"]
+    assert torch.equal(head(torch.zeros(1, 2, 7), Padded.unpadded(1, 2)), torch.zeros(1, 3))
 
 
 def test_a_row_without_tokens_is_finite() -> None:

@@ -118,7 +118,11 @@ def test_settings_of_older_files() -> None:
     ("build", "changes", "words"),
     [
         ("grouped heads", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_scaling="),
-        ("grouped heads", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "but has 'dynamic'"),
+        (
+            "grouped heads",
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            "but has 'dynamic'",
+        ),
         ("grouped heads", {"rope_scaling": {**LLAMA3, "low_freq_factor": 2.0}}, "low_freq_factor"),
         ("grouped heads", {"rope_scaling": {"type": "linear"}}, r"number as rope_scaling\.factor"),
         ("grouped heads", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=1.0"),

@@ -2,9 +2,9 @@
 
 Where the rules agree: `generate(early_stopping="never")` is the exact search that Heed's
 `early_stopping=False` is (transformers' own False is a guess), True is True for both; the length
-penalty divides by what is written, end of sentence included, on either side; what Heed never writes
-(padding and bos) is suppressed there. They differ in n-grams that must not be repeated: transformers
-counts those of the prompt, Heed only those it has written.
+penalty divides by what is written, end of sentence included, on either side; what Heed never
+writes (padding and bos) is suppressed there. They differ in n-grams that must not be repeated:
+transformers counts those of the prompt, Heed only those it has written.
 
 Legend: N rows, T prompt length, V vocabulary.
 """

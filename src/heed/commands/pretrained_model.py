@@ -45,9 +45,9 @@ def fill_in(config: Config) -> Config:
     theirs = {**_defaults(str(model["_target_"])), **theirs}
     filled = {name: theirs.get(name) if value is None else value for name, value in model.items()}
     filled = {**filled, **{name: value for name, value in theirs.items() if name not in filled}}
-    if isinstance(filled.get("global_layers"), list) and isinstance(filled["n_layers"], int):
-        kept = [layer for layer in filled["global_layers"] if layer < filled["n_layers"]]
-        filled["global_layers"] = kept  # where only the first layers are used
+    depth, everywhere = filled["n_layers"], filled.get("global_layers")
+    if isinstance(everywhere, list) and isinstance(depth, int):  # of the layers that are kept
+        filled["global_layers"] = [layer for layer in everywhere if layer < depth]
     filled.update(family=family.name, revision=checkpoint.revision)
     config = {**config, "model": filled}
     task = config.get("task")

@@ -1,6 +1,4 @@
-"""Byte-level BPE from a vocab.json and a merges.txt, as GPT-2's makers left it (Radford et al. 2019,
-section 2.2).
-"""
+"""Byte-level BPE from a vocab.json and a merges.txt (Radford et al. 2019, section 2.2)."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Head:
     Attributes:
         architecture: The class of transformers that has it, as config.json names it.
         entries: Its tensors; names of ours are those within the head.
-        prefixes: Of the bare model's tensors beside this head, by model type, where they are not the
-            family's.
+        prefixes: Of the bare model's tensors beside this head, by model type, where they are not
+            the family's.
     """
 
     architecture: str
@@ -56,8 +56,8 @@ class Family:
         bare: The class of transformers without a head.
         classes: Where several model types are one family, how the names of their classes begin; the
             first is in the names given here.
-        template: Rows with their special tokens; see `heed.text.template`; empty: the usual ones. Or
-            how a config.json tells them.
+        template: Rows with their special tokens; see `heed.text.template`; empty: the usual ones.
+            Or how a config.json tells them.
         special_tokens: Role -> token, where the names in the tokenizer do not tell.
         tokenizers: Makes the tokenizers of a checkpoint without a tokenizer.json from its older
             files, with a template and special tokens; gives None if it has none of them.

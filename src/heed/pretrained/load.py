@@ -80,9 +80,7 @@ def load_pretrained(
     faults = plan.add(entries, backbone)
     whole = family.entries(family.values(checkpoint.config))
     known = {part.name for entry in whole for part in entry.parts}
-    strange = [
-        name for name in names if name not in known and family.needs(name)
-    ]
+    strange = [name for name in names if name not in known and family.needs(name)]
     if strange:
         faults.append(
             UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from heed.pretrained.family import Config, Family, Head, Values, required, unsupported
 from heed.pretrained.mapping import Entry, linear, norm, tensor
@@ -11,7 +12,10 @@ GATES = {"gelu": "geglu", "gelu_pytorch_tanh": "geglu_tanh", "silu": "swiglu"}
 """The activation of their gates as ours."""
 NORM_EPSILON = 1e-5
 KINDS = ("sliding_attention", "full_attention")
-BASES = {"sliding_attention": ("local_rope_theta", 1e4), "full_attention": ("global_rope_theta", 16e4)}
+BASES = {
+    "sliding_attention": ("local_rope_theta", 10_000.0),
+    "full_attention": ("global_rope_theta", 160_000.0),
+}
 """What older files call the base of rotary positions in layers of a kind, and what it is there."""
 
 
@@ -86,7 +90,7 @@ def rotary_base(config: Config, kind: str) -> float:
         scaled = config.get("rope_scaling") or given["rope_type"]
         raise unsupported("rope_parameters.rope_type", scaled, "default")
     name, usual = BASES[kind]
-    base = given.get("rope_theta", config.get(name, usual))
+    base: Any = given.get("rope_theta", config.get(name, usual))
     if base is None and kind == "sliding_attention":  # the one that all layers share
         return rotary_base(config, "full_attention")
     return float(base)
@@ -96,7 +100,10 @@ def config(values: Values) -> Config:
     """The ModernBertConfig of a Transformer."""
     everywhere = values["rotary_base"]
     local = values.get("local_rotary_base")
-    bases = {"full_attention": everywhere, "sliding_attention": everywhere if local is None else local}
+    bases = {
+        "full_attention": everywhere,
+        "sliding_attention": everywhere if local is None else local,
+    }
     window = values.get("window")
     full = range(values["n_layers"]) if window is None else values["global_layers"]
     embedding_dropout = values.get("embedding_dropout")

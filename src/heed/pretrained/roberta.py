@@ -42,7 +42,7 @@ def entries(values: Values) -> Iterator[Entry]:
 
 
 def label_entries(values: Values) -> Iterator[Entry]:
-    """RobertaForSequenceClassification: a layer and tanh on the first position, and a classifier."""
+    """RobertaForSequenceClassification: a layer and tanh on the first position, a classifier."""
     yield from linear("pooler.0", "classifier.dense")
     yield from linear("output", "classifier.out_proj")
 
