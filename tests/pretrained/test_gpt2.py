@@ -111,4 +111,6 @@ def test_an_older_tokenizer(tmp_path: Path) -> None:
     rows = [[*around.before, *row, *around.after] for row in ours.encode(texts)]
     assert rows == theirs(texts)["input_ids"]
     assert ours.decode([[*rows[0], ours.eos_id]]) == texts[:1]
+    special = ours.backend.get_added_tokens_decoder().values()
+    assert [token.content for token in special if token.special] == ["<|endoftext|>"]
     assert ours.pad_id == ours.bos_id == ours.eos_id == theirs.eos_token_id
