@@ -20,6 +20,7 @@ from tests.pretrained.family_parity import (
 )
 from tests.pretrained.writing_parity import check_writing
 
+from heed.commands.pretrained_model import fill_in
 from heed.errors import UserError
 from heed.pretrained.checkpoint import Checkpoint
 from heed.pretrained.gpt2 import FAMILY, values
@@ -86,6 +87,18 @@ def test_masks_among_older_weights_are_not_missed(tmp_path: Path) -> None:
     change_tensors(tmp_path, lambda tensors: {**tensors, "h.0.attn.extra": torch.ones(2)})
     with pytest.raises(UserError, match=r"holds 1 more: h\.0\.attn\.extra"):
         read(tmp_path)
+
+
+def test_another_family_than_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    transformers.GPT2Model(shaped(0)).save_pretrained(tmp_path)
+    model = {
+        "_target_": "heed.backbone.transformer.Transformer",
+        "pretrained": str(tmp_path),
+        "family": "bert",
+    }
+    with pytest.raises(UserError, match=r"model\.family must be 'gpt2', .* but is 'bert'"):
+        fill_in({"model": model})
+    assert fill_in({"model": {**model, "family": "gpt2"}})["model"]["d_model"] == 24
 
 
 def test_a_matrix_of_the_wrong_way_round_is_named(tmp_path: Path) -> None:

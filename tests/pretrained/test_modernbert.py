@@ -19,6 +19,7 @@ from tests.pretrained.family_parity import (
 )
 
 from heed.backbone.layout import Padded
+from heed.commands.pretrained_model import fill_in
 from heed.errors import UserError
 from heed.pretrained.modernbert import config, values
 
@@ -84,6 +85,18 @@ def test_settings_of_older_files() -> None:
     assert (expected["rotary_base"], expected["local_rotary_base"]) == (97.0, 13.0)
     one_base = values({**settings, **older, "local_rope_theta": None})
     assert one_base["local_rotary_base"] == 97.0
+
+
+def test_the_first_layers_alone_keep_their_kinds(tmp_path: Path) -> None:
+    transformers.ModernBertModel(shaped(0)).save_pretrained(tmp_path)
+    model = {
+        "_target_": "heed.backbone.transformer.Transformer",
+        "pretrained": str(tmp_path),
+        "n_layers": 2,
+    }
+    filled = fill_in({"model": model, "task": {"pooling": "auto"}})
+    assert filled["model"]["global_layers"] == [0]
+    assert filled["task"]["pooling"] == "pooled_gelu"
 
 
 def test_no_windows_at_all(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def fill_in(config: Config) -> Config:
         return config
     checkpoint, family = open_checkpoint(model)
     theirs = family.values(checkpoint.config)
-    raise_together(list(contradictions(model, theirs, checkpoint.name)))
+    told = {**theirs, "family": family.name}
+    raise_together(list(contradictions(model, told, checkpoint.name)))
     theirs = {**_defaults(str(model["_target_"])), **theirs}
     filled = {name: theirs.get(name) if value is None else value for name, value in model.items()}
     filled = {**filled, **{name: value for name, value in theirs.items() if name not in filled}}
