@@ -52,7 +52,7 @@ def values(config: Config) -> dict[str, object]:
         "scale_embeddings": False,
         "activation": activation(config),
         "bias": True,
-        "tie_embeddings": "all",
+        "tie_embeddings": "all" if config.get("tie_word_embeddings", True) else "none",
         "dropout": config.get("hidden_dropout_prob", 0.1),
         "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
     }
@@ -71,6 +71,7 @@ def config(values: Values) -> Config:
         "type_vocab_size": values["n_segments"],
         "layer_norm_eps": values["norm_epsilon"],
         "hidden_act": their_activation(values),
+        "tie_word_embeddings": values["tie_embeddings"] != "none",
         "hidden_dropout_prob": values["dropout"],
         "attention_probs_dropout_prob": values["attention_dropout"],
     }
@@ -112,10 +113,19 @@ def label_entries(values: Values) -> Iterator[Entry]:
 
 
 def masked_entries(values: Values) -> Iterator[Entry]:
-    """BertForMaskedLM."""
+    """BertForMaskedLM, whose layer has the activation of the blocks, and ours GELU."""
+    if values["activation"] != "gelu":
+        return
     yield from linear("transform", "cls.predictions.transform.dense")
     yield from norm("norm", "cls.predictions.transform.LayerNorm")
     yield tensor("vocabulary.output.bias", "cls.predictions.bias")
+    yield from untied_entries(values, "cls.predictions.decoder")
+
+
+def untied_entries(values: Values, theirs: str) -> Iterator[Entry]:
+    """The table of a masked head that does not share the embeddings."""
+    if values["tie_embeddings"] == "none":
+        yield tensor("vocabulary.output.weight", f"{theirs}.weight")
 
 
 def span_entries(values: Values) -> Iterator[Entry]:

@@ -41,7 +41,7 @@ def values(config: Config) -> dict[str, object]:
         "scale_embeddings": False,
         "activation": activation(config, "activation"),
         "bias": True,
-        "tie_embeddings": "all",
+        "tie_embeddings": "all" if config.get("tie_word_embeddings", True) else "none",
         "dropout": config.get("dropout", 0.1),
         "attention_dropout": config.get("attention_dropout", 0.1),
     }
@@ -58,6 +58,7 @@ def config(values: Values) -> Config:
         "n_layers": values["n_layers"],
         "max_position_embeddings": values["max_length"],
         "activation": their_activation(values),
+        "tie_word_embeddings": values["tie_embeddings"] != "none",
         "dropout": values["dropout"],
         "attention_dropout": values["attention_dropout"],
     }
@@ -88,12 +89,13 @@ def label_entries(values: Values) -> Iterator[Entry]:
 
 
 def masked_entries(values: Values) -> Iterator[Entry]:
-    """DistilBertForMaskedLM."""
+    """DistilBertForMaskedLM, as `heed.pretrained.bert.masked_entries`."""
     if values["activation"] != "gelu":
         return
     yield from linear("transform", "vocab_transform")
     yield from norm("norm", "vocab_layer_norm")
     yield tensor("vocabulary.output.bias", "vocab_projector.bias")
+    yield from bert.untied_entries(values, "vocab_projector")
 
 
 FAMILY = Family(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from heed.pretrained import bert
 from heed.pretrained.family import Config, Family, Head, Values, required, unsupported
 from heed.pretrained.mapping import Entry, linear, norm, tensor
 
@@ -25,6 +26,7 @@ def values(config: Config) -> dict[str, object]:
         **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), False),
         "norm_eps": NORM_EPSILON,
         "classifier_activation": "gelu",
+        "decoder_bias": True,
     }
     for key, value in usual.items():
         if config.get(key, value) != value:
@@ -55,7 +57,7 @@ def values(config: Config) -> dict[str, object]:
         "activation": GATES[gate],
         **windows(config, layers),
         "bias": False,
-        "tie_embeddings": "all",
+        "tie_embeddings": "all" if config.get("tie_word_embeddings", True) else "none",
         "dropout": 0.0,
         "attention_dropout": config.get("attention_dropout", 0.0),
         "activation_dropout": config.get("mlp_dropout", 0.0),
@@ -116,6 +118,7 @@ def config(values: Values) -> Config:
         "num_hidden_layers": values["n_layers"],
         "max_position_embeddings": values["max_length"],
         "norm_eps": values["norm_epsilon"],
+        "tie_word_embeddings": values["tie_embeddings"] != "none",
         "hidden_activation": {o: theirs for theirs, o in GATES.items()}[values["activation"]],
         "layer_types": [KINDS[i in full] for i in range(values["n_layers"])],
         "local_attention": 128 if window is None else 2 * window,
@@ -160,6 +163,14 @@ def label_entries(values: Values) -> Iterator[Entry]:
     yield from linear("output", "classifier")
 
 
+def masked_entries(values: Values) -> Iterator[Entry]:
+    """ModernBertForMaskedLM."""
+    yield from linear("transform", "head.dense", bias=False)
+    yield from norm("norm", "head.norm", bias=False)
+    yield tensor("vocabulary.output.bias", "decoder.bias")
+    yield from bert.untied_entries(values, "decoder")
+
+
 FAMILY = Family(
     name="modernbert",
     model_types=("modernbert",),
@@ -167,7 +178,10 @@ FAMILY = Family(
     values=values,
     config=config,
     entries=entries,
-    heads={"label": Head("ModernBertForSequenceClassification", label_entries)},
+    heads={
+        "label": Head("ModernBertForSequenceClassification", label_entries),
+        "masked": Head("ModernBertForMaskedLM", masked_entries),
+    },
     bare="ModernBertModel",
     special_tokens={"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "cls": "[CLS]", "sep": "[SEP]"},
     pooling="pooled_gelu",
