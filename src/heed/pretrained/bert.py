@@ -119,13 +119,8 @@ def masked_entries(values: Values) -> Iterator[Entry]:
     yield from linear("transform", "cls.predictions.transform.dense")
     yield from norm("norm", "cls.predictions.transform.LayerNorm")
     yield tensor("vocabulary.output.bias", "cls.predictions.bias")
-    yield from untied_entries(values, "cls.predictions.decoder")
-
-
-def untied_entries(values: Values, theirs: str) -> Iterator[Entry]:
-    """The table of a masked head that does not share the embeddings."""
-    if values["tie_embeddings"] == "none":
-        yield tensor("vocabulary.output.weight", f"{theirs}.weight")
+    if values["tie_embeddings"] == "none":  # with a bias beside the one that then means nothing
+        yield from linear("vocabulary.output", "cls.predictions.decoder")
 
 
 def span_entries(values: Values) -> Iterator[Entry]:

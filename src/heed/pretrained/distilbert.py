@@ -95,7 +95,8 @@ def masked_entries(values: Values) -> Iterator[Entry]:
     yield from linear("transform", "vocab_transform")
     yield from norm("norm", "vocab_layer_norm")
     yield tensor("vocabulary.output.bias", "vocab_projector.bias")
-    yield from bert.untied_entries(values, "vocab_projector")
+    if values["tie_embeddings"] == "none":
+        yield tensor("vocabulary.output.weight", "vocab_projector.weight")
 
 
 FAMILY = Family(

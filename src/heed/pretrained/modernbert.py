@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from heed.pretrained import bert
 from heed.pretrained.family import Config, Family, Head, Values, required, unsupported
 from heed.pretrained.mapping import Entry, linear, norm, tensor
 
@@ -168,7 +167,8 @@ def masked_entries(values: Values) -> Iterator[Entry]:
     yield from linear("transform", "head.dense", bias=False)
     yield from norm("norm", "head.norm", bias=False)
     yield tensor("vocabulary.output.bias", "decoder.bias")
-    yield from bert.untied_entries(values, "decoder")
+    if values["tie_embeddings"] == "none":
+        yield tensor("vocabulary.output.weight", "decoder.weight")
 
 
 FAMILY = Family(

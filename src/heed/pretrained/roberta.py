@@ -52,7 +52,8 @@ def masked_entries(values: Values) -> Iterator[Entry]:
     yield from linear("transform", "lm_head.dense")
     yield from norm("norm", "lm_head.layer_norm")
     yield tensor("vocabulary.output.bias", "lm_head.bias")
-    yield from bert.untied_entries(values, "lm_head.decoder")
+    if values["tie_embeddings"] == "none":  # with a bias beside the one that then means nothing
+        yield from linear("vocabulary.output", "lm_head.decoder")
 
 
 FAMILY = Family(
