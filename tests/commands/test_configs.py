@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,16 @@ from heed.errors import UserError
 FOLDER = config_dir()
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
 OPTIONS = {group: list(group_options([FOLDER], group)) for group in groups([FOLDER])}
+OF_OTHERS = [  # models that start from a checkpoint, which only its tokenizer goes with
+    name
+    for name in OPTIONS["model"]
+    if "pretrained" in yaml.safe_load((FOLDER / "model" / f"{name}.yaml").read_text())
+]
+ALONE = {"model": OF_OTHERS, "tokenizer": ["pretrained"]}
+BERT = {
+    **{"model_type": "bert", "vocab_size": 61, "hidden_size": 24, "num_attention_heads": 3},
+    **{"intermediate_size": 40, "num_hidden_layers": 2, "max_position_embeddings": 512},
+}
 TOGETHER = [  # groups whose options do not depend on one another
     group for group in OPTIONS if group not in ("task", "data", "hydra", "experiment", "debug")
 ]
@@ -35,8 +46,11 @@ def rounds() -> list[list[str]]:
         tasks = yaml.safe_load((FOLDER / "data" / f"{data}.yaml").read_text())["tasks"]
         words = [f"data={data}", f"task={tasks[number % len(tasks)]}"]
         for group in TOGETHER:
-            words.append(f"{group}={OPTIONS[group][number % len(OPTIONS[group])]}")
+            names = [name for name in OPTIONS[group] if name not in ALONE.get(group, ())]
+            words.append(f"{group}={names[number % len(names)]}")
         made.append(words)
+    for name in OF_OTHERS:
+        made.append(["data=builtin", "task=sentiment", f"model={name}", "tokenizer=pretrained"])
     made += [["data=builtin", f"task={task}"] for task in OPTIONS["task"]]
     made += [[f"debug={name}"] for name in OPTIONS.get("debug", [])]
     made += [[f"experiment={name}"] for name in OPTIONS.get("experiment", [])]
@@ -52,6 +66,14 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         "tokenizer=file": [f"tokenizer.path={folder}"],
         "tokenizer=hub": ["tokenizer.name=bert-base-cased"],
     }
+    bert = tmp_path_factory.mktemp("bert")
+    (bert / "config.json").write_text(json.dumps(BERT))
+    starts = {f"/model: {name}" for name in OF_OTHERS}
+    for name in OPTIONS["experiment"]:
+        text = (FOLDER / "experiment" / f"{name}.yaml").read_text()
+        if any(line.strip().endswith(tuple(starts)) for line in text.splitlines()):
+            extra[f"experiment={name}"] = [f"model.pretrained={bert}"]
+    extra |= {f"model={name}": [f"model.pretrained={bert}"] for name in OF_OTHERS}
     return {
         " ".join(words): compose(
             "train", words + [more for word in words for more in extra.get(word, [])]
