@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "heed"
 
 EVERYWHERE = {"errors", "files", "memory"}
 GROUND = {"text", "backbone", "heads", "metrics"}
-FIRST = {"data", "decoding", "pretrained"}
+FIRST = {"data", "decoding", "pretrained", "finetuning"}
 BELOW_COMMANDS = (
     GROUND
     | FIRST
@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": GROUND,
     "decoding": GROUND,
     "pretrained": GROUND,
+    "finetuning": GROUND,
     "tasks": GROUND | FIRST,
     "training": GROUND | FIRST,
     "tracking": GROUND | FIRST,
@@ -60,12 +61,13 @@ KNOWN_TO: dict[str, set[str]] = {
     "lightning": {"data/module", "tasks", "training", "tracking", "insight", "commands"},
     "datasets": {"data", "commands"},
     "optuna": {"sweeps"},
+    "peft": {"finetuning"},
 }
 # What must answer at once imports none of these when it is itself imported.
 LIGHT = ("__init__", "__main__", "cli", "errors", "files", "memory", "commands")
 HEAVY = (
     *("torch", "lightning", "datasets", "transformers", "tokenizers", "torchmetrics"),
-    *("optuna", "matplotlib", "pandas"),
+    *("optuna", "matplotlib", "pandas", "peft"),
 )
 # What one task may import of `tasks`.
 SHARED_BY_TASKS = {"base", "generation"}

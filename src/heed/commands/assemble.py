@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heed.data.module import DataModule
     from heed.tasks.base import Task
     from heed.text.tokenizer import TokenizerPair
+    from heed.tracking.record import RunRecord
 
 Config = dict[str, Any]
 
@@ -66,6 +67,7 @@ def assemble(
     reads_data: bool = True,
     recorded: dict[str, Any] | None = None,
     use: Use = "same",
+    record: RunRecord | None = None,
 ) -> Parts:
     """Build everything that a run needs but its trainer.
 
@@ -79,6 +81,8 @@ def assemble(
         reads_data: Whether the data set is wanted; predicting needs none.
         recorded: What the run's record says of its data, when they are to be those.
         use: What to do if they are not; see `corpus_of_run`.
+        record: The run's record, where a checkpoint of its own will be loaded: it knows what an
+            adapter was added to.
 
     Raises:
         UserError: If data, tokenizer or model cannot be had as the config says.
@@ -108,7 +112,7 @@ def assemble(
         tokenizers=tokenizers,
         labels=labels,
         datamodule=build_datamodule(config, corpus, preparation),
-        task=build_task(config, tokenizers, preparation, warm_start=warm_start),
+        task=build_task(config, tokenizers, preparation, warm_start=warm_start, record=record),
     )
 
 
@@ -228,21 +232,22 @@ def build_backbone(
 
 
 def build_task(
-    config: Config, tokenizers: TokenizerPair, preparation: Any, *, warm_start: bool = True
+    config: Config,
+    tokenizers: TokenizerPair,
+    preparation: Any,
+    *,
+    warm_start: bool = True,
+    record: RunRecord | None = None,
 ) -> Task:
-    """The task's LightningModule around a backbone."""
+    """The task's LightningModule around a backbone; arguments as for `assemble`."""
     backbone = build_backbone(
         config,
         vocabulary_size=tokenizers.source.vocabulary_size,
         target_vocabulary_size=None if tokenizers.joint else tokenizers.target.vocabulary_size,
     )
-    if warm_start and config["model"].get("init_from"):
-        from heed.commands.warm_start import load_backbone
-
-        load_backbone(backbone, config["model"]["init_from"])
-        warm_start = False  # a run's weights are further on than those it began with
     from torch import optim
 
+    from heed.commands.fine_tune import fill, tune, with_rates
     from heed.decoding.decoder import Decoder
     from heed.tasks.base import Task
 
@@ -251,7 +256,9 @@ def build_task(
     parts: dict[str, Any] = {
         "backbone": backbone,
         "preparation": preparation,
-        "optimizer": _factory(config["optimizer"], "optimizer", optim.Optimizer),
+        "optimizer": with_rates(
+            _factory(config["optimizer"], "optimizer", optim.Optimizer), config
+        ),
         "scheduler": _factory(config["scheduler"], "scheduler", schedulers),
     }
     if config["task"].get("validation_decoder"):
@@ -265,10 +272,8 @@ def build_task(
         for name, (key, described) in decoders.items():
             parts[name] = of_kind(Decoder, build(described, key=key), described, key)
     task = of_kind(Task, build(node, key="task", **_asked_for(node, **parts)), node, "task")
-    if warm_start and config["model"].get("pretrained"):
-        from heed.commands.warm_start import load_checkpoint_of_others
-
-        load_checkpoint_of_others(task, config["model"])
+    fill(task, config, warm_start=warm_start, record=record)
+    tune(task, config)
     return task
 
 

@@ -69,8 +69,12 @@ def cost_lines(config: dict[str, Any], known: KnownData) -> list[str]:
     """Parameters, steps, operations and memory, as far as the config tells."""
     sizes, note = vocabulary_sizes(config, known)
     backbone, head = models(config, sizes)
-    lines = [f"parameters  {human(count_parameters(backbone, head))}{note}"]
+    as_trained(backbone, head, config)
+    every, trained = count_parameters(backbone, head), count_trained(backbone, head)
+    lines = [f"parameters  {human(every)}{note}"]
     lines += [f"  {name:<22}{count:>14,}" for name, count in by_part(backbone, head)]
+    if trained != every:
+        lines.append(f"  {'of these trained':<22}{trained:>14,}")
     lines += step_lines(config, known)
     if not config["model"].get("d_feed_forward"):
         return lines  # a model of the user's own, whose sizes have other names
@@ -131,6 +135,17 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
     return backbone, head
 
 
+def as_trained(backbone: nn.Module, head: nn.Module, config: dict[str, Any]) -> None:
+    """Freeze what is not trained, and add what is trained instead."""
+    import torch
+    from torch import nn
+
+    from heed.commands.fine_tune import tune
+
+    with torch.device("meta"):
+        tune(nn.ModuleDict({"backbone": backbone, "head": head}), config)
+
+
 def by_part(backbone: nn.Module, head: nn.Module) -> list[tuple[str, int]]:
     """Parameters of each part; one that two parts share counts once."""
     from torch import nn
@@ -143,6 +158,12 @@ def by_part(backbone: nn.Module, head: nn.Module) -> list[tuple[str, int]]:
 def count_parameters(*modules: nn.Module) -> int:
     """All parameters; a shared one counts once."""
     unique = {id(p): p.numel() for module in modules for p in module.parameters()}
+    return sum(unique.values())
+
+
+def count_trained(*modules: nn.Module) -> int:
+    """Those of the parameters that are trained."""
+    unique = {id(p): p.numel() for m in modules for p in m.parameters() if p.requires_grad}
     return sum(unique.values())
 
 
@@ -205,7 +226,13 @@ def work_lines(
     if total:
         work += f", {human(flops * total)}FLOPs in all"
     writes = bool(config["task"].get("validation_decoder"))
-    parts = memory_bytes(config, count_parameters(backbone, head), shared, outputs if writes else 0)
+    parts = memory_bytes(
+        config,
+        count_parameters(backbone, head),
+        shared,
+        outputs if writes else 0,
+        trained=count_trained(backbone, head),
+    )
     each = ", ".join(f"{name} {human(size)}B" for name, size in parts.items())
     return [
         work,

@@ -27,10 +27,10 @@ Check = Callable[[Config], None]
 MISSING = "???"
 REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 MAY_BE_EMPTY = ("logger", "callbacks")  # groups that may be switched off: logger=null
-MAY_BE_LEFT_OUT = ("experiment", "debug", "sweep")
+MAY_BE_LEFT_OUT = ("adapter", "experiment", "debug", "sweep")
 ONE_CHOICE = (
     *("paths", "task", "data", "tokenizer", "model"),
-    *("optimizer", "scheduler", "trainer", "decoding"),
+    *("finetuning", "adapter", "optimizer", "scheduler", "trainer", "decoding"),
 )
 # Mappings whose keys are the user's, so that a new one needs no +.
 OPEN = (

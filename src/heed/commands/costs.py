@@ -76,16 +76,23 @@ def weights(module: nn.Module | None) -> int:
 
 
 def memory_bytes(
-    config: dict[str, Any], parameters: int, t: Tokens, outputs: int
+    config: dict[str, Any],
+    parameters: int,
+    t: Tokens,
+    outputs: int,
+    *,
+    trained: int | None = None,
 ) -> dict[str, float]:
     """Bytes of one process, by what they hold.
 
     Args:
         config: The frozen config.
-        parameters: All trained weights.
+        parameters: All weights.
         t: Token positions of one micro-batch in this process.
         outputs: V where a vocabulary is scored at each written position, else 0.
+        trained: Those that are trained; None: all.
     """
+    trained = parameters if trained is None else trained
     target = str(config["optimizer"].get("_target_", "")).rpartition(".")[2].lower()
     averaged = ((config.get("callbacks") or {}).get("ema") or {}).get("decay") is not None
     size = 2 if "16" in str(config["trainer"].get("precision")) else FLOAT
@@ -99,7 +106,7 @@ def memory_bytes(
     scores = (t.written or t.read) * outputs * (size + 2 * FLOAT)  # logits, log-softmax, gradient
     return {
         "weights": FLOAT * parameters * (2.0 if averaged else 1.0),
-        "gradients": float(FLOAT * parameters),
-        "optimizer": FLOAT * parameters * OPTIMIZER_STATE.get(target, 2.0),
+        "gradients": float(FLOAT * trained),
+        "optimizer": FLOAT * trained * OPTIMIZER_STATE.get(target, 2.0),
         "activations": kept * size + scores,
     }

@@ -68,6 +68,12 @@ SHARE = Range(0, 1)
 
 RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1, whole=True),
+    "finetuning.reinitialize_layers": count(0),
+    "finetuning.layer_decay": Range(0, 1, above=True),
+    "finetuning.head_rate": POSITIVE,
+    "adapter.r": count(1),
+    "adapter.alpha": POSITIVE,
+    "adapter.dropout": PROBABILITY,
     "data.max_tokens": count(1, None),
     "data.batch_size": count(1, None),
     "data.eval_max_tokens": count(1, None),

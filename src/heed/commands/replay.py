@@ -84,6 +84,7 @@ def prepare(request: Request, weights: dict[str, Any]) -> tuple[Parts, pl.Traine
         labels=record.fields["data"].get("labels"),
         warm_start=False,
         reads_data=False,
+        record=record,
     )
     trainer = build(
         {

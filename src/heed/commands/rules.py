@@ -14,6 +14,7 @@ from heed.commands.bind import bind, shown
 from heed.commands.build import TARGET
 from heed.commands.compose import config_dirs
 from heed.commands.data_rules import DATA_RULES
+from heed.commands.fine_tuning_rules import FINE_TUNING_RULES
 from heed.commands.groups import group_options, groups, read_yaml
 from heed.commands.kinds import kind_faults
 from heed.commands.model_rules import MODEL_RULES
@@ -143,6 +144,7 @@ RULES: tuple[Rule, ...] = (
     name_is_a_folder,
     *DATA_RULES,
     *MODEL_RULES,
+    *FINE_TUNING_RULES,
     selection_reads_validation,
     *TRAINER_RULES,
     search_is_right,

@@ -95,6 +95,7 @@ def prepare(
         labels=known.fields["data"].get("labels") if known else None,
         warm_start=not resumed,
         recorded=known.fields["data"] if known else None,
+        record=record if resumed else None,
     )
     parts.datamodule.prepare_data()
     if not resumed:
@@ -113,11 +114,13 @@ def prepare(
 
 def record_ancestor(config: dict[str, Any], record: RunRecord) -> None:
     """Record which weights the model was started from, if it was."""
+    from heed.commands.fine_tune import PLACE, place_of
     from heed.commands.warm_start import ancestor
 
     run = config["model"].get("init_from")
     if run:
-        record.update(lineage={"init_from": ancestor(run)})
+        started = {**ancestor(run), PLACE: place_of(run, record.run_dir)}
+        record.update(lineage={"init_from": started})
 
 
 def size_batches(config: dict[str, Any], parts: Parts, record: RunRecord) -> None:

@@ -45,6 +45,9 @@ def opening_summary(config: dict[str, Any], parts: Parts, record: RunRecord) -> 
     for name, count in parameters_by_part(parts.task):
         table.add_row(name, f"{count:,}")
     table.add_row("[bold]all[/bold]", f"[bold]{record.fields['parameters']:,}[/bold]")
+    trained = sum(p.numel() for p in parts.task.parameters() if p.requires_grad)
+    if trained != record.fields["parameters"]:
+        table.add_row("of these trained", f"{trained:,}")
     console.print(table)
     console.print(f"run folder  {shown_path(record.run_dir)}\n", soft_wrap=True)
 

@@ -132,6 +132,7 @@ def load_parts(
         reads_data=reads_data,
         recorded=None if names_data(changes or []) else record.fields["data"],
         use="told",
+        record=record,
     )
     try:
         parts.task.load_state_dict(weights)

@@ -4,14 +4,16 @@ checkpoint of others (`model.pretrained=NAME`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heed.commands.run_paths import find_checkpoint
+from heed.commands.run_paths import CONFIG, find_checkpoint, open_run
 from heed.errors import UserError
 from heed.tracking.record import RunRecord
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 PREFIX = "backbone."
 
@@ -46,12 +48,52 @@ def load_checkpoint_of_others(task: nn.Module, model: dict[str, Any]) -> None:
     print(f"started from {checkpoint.name} ({family.name}): {report.sentence()}")
 
 
-def load_backbone(backbone: nn.Module, run: str) -> list[str]:
+def run_weights(run: str, checkpoint: Path | None = None) -> dict[str, Tensor]:
+    """The weights of a run by name; adapters of its own are worked into them.
+
+    Args:
+        run: The run folder.
+        checkpoint: One of its checkpoints; None: the best.
+    """
+    from heed.tracking.config_file import load_config
+    from heed.training.checkpoint_io import load_checkpoint
+
+    record = RunRecord.open(run)  # its weights are wanted, and nothing that its config names
+    path = checkpoint or find_checkpoint(record, "best")
+    if load_config(record.run_dir / CONFIG).get("adapter"):
+        return _merged(run, path)
+    weights: dict[str, Tensor] = load_checkpoint(path)["state_dict"]
+    return weights
+
+
+def _merged(run: str, checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of a run whose checkpoints hold an adapter alone."""
+    from heed.commands.trained import load_parts
+    from heed.finetuning.adapters import merge_adapters
+
+    record, config = open_run(run)
+    parts, _ = load_parts(record, config, str(checkpoint), reads_data=False)
+    merge_adapters(parts.task)
+    weights: dict[str, Tensor] = parts.task.state_dict()
+    return weights
+
+
+def load_backbone(
+    backbone: nn.Module,
+    run: str,
+    *,
+    weights: dict[str, Tensor] | None = None,
+    renewed: Sequence[str] = (),
+    silent: bool = False,
+) -> list[str]:
     """Copy what fits of a run's backbone into a fresh one.
 
     Args:
         backbone: The model to fill.
         run: The run folder.
+        weights: Those of the run, if they are at hand; see `run_weights`.
+        renewed: Beginnings of the names of tensors that stay fresh nevertheless.
+        silent: Whether nothing is printed.
 
     Returns:
         The names of tensors that the run has not, and that stay fresh.
@@ -59,17 +101,13 @@ def load_backbone(backbone: nn.Module, run: str) -> list[str]:
     Raises:
         UserError: If a tensor has another shape there, or nothing fits.
     """
-    from heed.training.checkpoint_io import load_checkpoint
-
-    record = RunRecord.open(run)  # its weights are wanted, and nothing that its config names
-    path = find_checkpoint(record, "best")
     weights = {
         name.removeprefix(PREFIX): tensor
-        for name, tensor in load_checkpoint(path)["state_dict"].items()
+        for name, tensor in (run_weights(run) if weights is None else weights).items()
         if name.startswith(PREFIX)
     }
     own = backbone.state_dict()
-    shared = [name for name in own if name in weights]
+    shared = [name for name in own if name in weights and not name.startswith(tuple(renewed))]
     if not shared:
         raise UserError(f"model.init_from={run} has no tensor of this model", "give another run")
     for name in shared:
@@ -81,8 +119,39 @@ def load_backbone(backbone: nn.Module, run: str) -> list[str]:
             )
     backbone.load_state_dict({name: weights[name] for name in shared}, strict=False)
     fresh = [name for name in own if name not in weights]
-    print(
-        f"started from {run}: {len(shared)} of {len(own)} tensors"
-        + (f"; fresh: {', '.join(sorted({n.split('.')[0] for n in fresh}))}" if fresh else "")
-    )
+    words = sorted({name.split(".")[0] for name in fresh}) + [part.rstrip(".") for part in renewed]
+    if not silent:
+        print(
+            f"started from {run}: {len(shared)} of {len(own)} tensors"
+            + (f"; fresh: {', '.join(words)}" if words else "")
+        )
     return fresh
+
+
+def load_head(task: nn.Module, run: str, weights: dict[str, Tensor]) -> None:
+    """Copy a run's head into a task.
+
+    Args:
+        task: The task to fill, of the same kind as the run's.
+        run: The run folder.
+        weights: The run's weights by name.
+
+    Raises:
+        UserError: If the run's head is another.
+    """
+    own = {name: t for name, t in task.state_dict().items() if not name.startswith(PREFIX)}
+    theirs = {name: t for name, t in weights.items() if not name.startswith(PREFIX)}
+    odd = [n for n in own if n not in theirs or theirs[n].shape != own[n].shape]
+    labels, known = getattr(task, "labels", None), RunRecord.open(run).fields["data"].get("labels")
+    if odd or labels != known:
+        why = (
+            f"tells {', '.join(known or ['nothing'])} apart, and this task {', '.join(labels)}"
+            if labels and labels != known
+            else f"has another {odd[0]}"
+        )
+        raise UserError(
+            f"finetuning.keep_head needs a run with the same head, but that of {run} {why}",
+            "leave finetuning.keep_head=false for a fresh head",
+        )
+    task.load_state_dict({name: theirs[name] for name in own}, strict=False)
+    print(f"kept the head of {run}: {len(own)} tensors")

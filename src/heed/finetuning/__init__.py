@@ -1,0 +1,1 @@
+"""How a model that has weights is trained further: what of it, how fast, and with what added."""
