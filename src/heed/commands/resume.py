@@ -51,7 +51,8 @@ def resumed_config(
             _move(config, word)
             changes.append(word)
             continue
-        if not word.startswith(CHANGEABLE):
+        moved = key == "model.init_from" and config.get("adapter")  # it is held against its record
+        if not word.startswith(CHANGEABLE) and not moved:
             raise UserError(
                 f"a run goes on with its own config, in which {key} cannot be changed, "
                 f"but here is {word}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from heed.tracking.record import RunRecord
 
 # What a trained run no longer needs: its tokenizers and weights are in its folder.
-LEARNED = ("tokenizer.", "model.init_from")
+LEARNED = ("tokenizer.", "tokenizer must be that of", "model.init_from")
 # Keys that choose the data; the others say how they are read into batches.
 OF_THE_DATA = ("data.path=", "data.source", "data.columns", "data.split_columns", "data.labels")
 
