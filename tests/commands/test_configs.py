@@ -104,6 +104,9 @@ NOT_TOGETHER = (  # choices that are right by themselves
     "trainer=deepspeed needs the package",
     "callbacks.ema.decay must be null with trainer=fsdp2",
     "optimizer must keep its state in the shape of the parameters with trainer=fsdp2",
+    "adapter needs a model that starts from weights",
+    "finetuning.freeze needs a model that starts from weights",
+    "finetuning.freeze must be left out with adapter=",
 )
 
 
