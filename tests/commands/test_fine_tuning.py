@@ -169,7 +169,7 @@ def test_top_layers_start_afresh_and_a_head_may_be_kept(
     assert not any(before[name].equal(after[name]) for name in matrices)
     assert before[table].equal(after[table])
     assert before["head.output.weight"].equal(after["head.output.weight"])
-    assert "fresh: encoder.layers.0" in answer.out
+    assert "fresh nevertheless: encoder.layers.0" in answer.out
     assert "kept the head of" in answer.out
     run, _ = tuned(tmp_path / "b", *still)
     assert not before["head.output.weight"].equal(weights(run)["head.output.weight"])
@@ -206,3 +206,36 @@ def test_another_run_starts_from_what_an_adapter_made(
     merged, after = run_weights(str(lora[0])), weights(run)
     assert merged.keys() == after.keys()
     assert all(merged[name].equal(after[name]) for name in merged)
+
+
+def test_added_tokens_grow_the_table_and_are_trained_with_an_adapter(
+    tuned: Callable[..., tuple[Path, Any]],
+    heed: Callable[..., Any],
+    base: Path,
+    weights: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    still = ("optimizer.lr=1e-30", "optimizer.weight_decay=0", "tokenizer.add_tokens=[zyx,BRCA1]")
+    before = run_weights(str(base))["backbone.encoder.embeddings.tokens.weight"]
+    run, _ = tuned(tmp_path / "full", *still)
+    after = weights(run)["backbone.encoder.embeddings.tokens.weight"]
+    assert after.shape == (before.shape[0] + 2, before.shape[1])
+    assert after[:-2].equal(before)
+    assert not after[-2].equal(after[-1])
+    run, _ = tuned(tmp_path / "lora", *LORA, *still)
+    kept = weights(run)
+    assert kept["backbone.encoder.embeddings.tokens.weight"].equal(after)
+    assert "backbone.encoder.layers.0.self_attention.qkv.base_layer.weight" not in kept
+    assert heed("train", f"resume={run}", "trainer.max_steps=4").code == 0
+    predicted = heed("predict", f"run={run}", typed="zyx BRCA1\n")
+    assert predicted.code == 0, predicted.err
+    assert run_weights(str(run))["backbone.encoder.embeddings.tokens.weight"].equal(after)
+
+
+def test_a_token_that_is_one_already_is_named_before_training(
+    heed: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    words = ["tokenizer.add_tokens=['<pad>']", f"paths.output_dir={tmp_path}"]
+    answer = heed("train", "task=sentiment", *tiny, *words)
+    assert answer.code == 2
+    assert "tokenizer.add_tokens must name new tokens, but '<pad>' is one already" in answer.err

@@ -215,15 +215,17 @@ def build_backbone(
 
     rows = config["model"].get("vocabulary_size")
     if rows is not None:
-        if max(vocabulary_size, target_vocabulary_size or 0) > rows:
+        most = max(vocabulary_size, target_vocabulary_size or 0)
+        if most - len(config["tokenizer"].get("add_tokens") or ()) > rows:
             raise UserError(
                 f"the tokenizer must have at most as many tokens as the embedding of "
                 f"{config['model'].get('pretrained')} has rows ({rows:,}), "
-                f"but has {max(vocabulary_size, target_vocabulary_size or 0):,}",
-                "use the checkpoint's own: tokenizer=pretrained",
+                f"but has {most:,}",
+                "use the checkpoint's own, tokenizer=pretrained; tokenizer.add_tokens adds to it",
             )
-        vocabulary_size = rows
-        target_vocabulary_size = config["model"].get("target_vocabulary_size")
+        vocabulary_size = max(rows, vocabulary_size)
+        theirs = config["model"].get("target_vocabulary_size")
+        target_vocabulary_size = theirs and max(theirs, target_vocabulary_size or 0)
     node = _without_descriptions(config, "model")
     parts = _asked_for(
         node, vocabulary_size=vocabulary_size, target_vocabulary_size=target_vocabulary_size
@@ -240,17 +242,15 @@ def build_task(
     record: RunRecord | None = None,
 ) -> Task:
     """The task's LightningModule around a backbone; arguments as for `assemble`."""
-    backbone = build_backbone(
-        config,
-        vocabulary_size=tokenizers.source.vocabulary_size,
-        target_vocabulary_size=None if tokenizers.joint else tokenizers.target.vocabulary_size,
-    )
     from torch import optim
 
-    from heed.commands.fine_tune import fill, tune, with_rates
+    from heed.commands.fine_tune import Start, tune, with_rates
     from heed.decoding.decoder import Decoder
     from heed.tasks.base import Task
 
+    start = Start.of(config, tokenizers, warm_start=warm_start, record=record)
+    sizes = start.sizes_before if start else tokenizers.sizes
+    backbone = build_backbone(config, vocabulary_size=sizes[0], target_vocabulary_size=sizes[1])
     node = _without_descriptions(config, "task")
     schedulers = optim.lr_scheduler.LRScheduler
     parts: dict[str, Any] = {
@@ -272,7 +272,8 @@ def build_task(
         for name, (key, described) in decoders.items():
             parts[name] = of_kind(Decoder, build(described, key=key), described, key)
     task = of_kind(Task, build(node, key="task", **_asked_for(node, **parts)), node, "task")
-    fill(task, config, warm_start=warm_start, record=record)
+    if start:
+        start.fill(task)
     tune(task, config)
     return task
 

@@ -6,23 +6,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.build import build
 from heed.commands.run_paths import CHECKPOINTS, is_checkpoint
-from heed.commands.warm_start import load_backbone, load_head, run_weights
+from heed.commands.warm_start import (
+    checkpoint_facts,
+    load_backbone,
+    load_checkpoint_of_others,
+    load_head,
+    run_weights,
+)
 from heed.errors import UserError
+from heed.finetuning.layers import top_layers, within
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
     from heed.finetuning.settings import FineTuning
-    from heed.tasks.base import Task
+    from heed.text.tokenizer import TokenizerPair
     from heed.tracking.record import RunRecord
 
 Config = dict[str, Any]
+TABLES = ("encoder.embeddings.tokens.", "decoder.embeddings.tokens.")
 PLACE = "place"
 """In a record's lineage: the way from the run folder to that of the run it started from."""
 
@@ -41,41 +50,116 @@ def needs_base(config: Config) -> bool:
     return bool(config.get("adapter"))
 
 
-def fill(task: Task, config: Config, *, warm_start: bool, record: RunRecord | None) -> None:
-    """Give a task the weights that it starts from.
+@dataclass
+class Start:
+    """The weights that a task starts from.
 
-    Args:
-        task: A fresh task.
+    Attributes:
         config: The frozen config.
-        warm_start: Whether training begins; else a checkpoint of the run will be loaded, which
-            needs a base only where it holds an adapter.
-        record: The run's record, which knows its base once training has begun.
-
-    Raises:
-        UserError: If the weights are gone, or do not fit.
+        tokenizers: The run's tokenizers, with the tokens that were added.
+        base: Where the run's record says that the base of its adapter is; None where training
+            begins, and the config says it.
     """
-    run = config["model"].get("init_from")
-    if not run or not (warm_start or (needs_base(config) and record is not None)):
-        return
-    if not warm_start:
-        assert record is not None
-        checkpoint = base_checkpoint(config, record)
-        run = str(checkpoint.parents[1])
-        weights = run_weights(run, checkpoint)
-        load_backbone(task.get_submodule("backbone"), run, weights=weights, silent=True)
-        return
-    tuning = fine_tuning(config)
-    weights = run_weights(run)
-    backbone = task.get_submodule("backbone")
-    load_backbone(backbone, run, weights=weights, renewed=_renewed(backbone, tuning))
-    if tuning.keep_head:
-        load_head(task, run, weights)
+
+    config: Config
+    tokenizers: TokenizerPair
+    base: RunRecord | None
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        tokenizers: TokenizerPair,
+        *,
+        warm_start: bool,
+        record: RunRecord | None,
+    ) -> Start | None:
+        """The start of a task; None where there is none, or its checkpoint holds all of it.
+
+        Args:
+            config: The frozen config.
+            tokenizers: The run's tokenizers.
+            warm_start: Whether training begins; else a checkpoint of the run will be loaded, which
+                needs a base only where it holds an adapter.
+            record: The run's record, which knows its base once training has begun.
+        """
+        model = config["model"]
+        if not (model.get("init_from") or model.get("pretrained")):
+            return None
+        if warm_start:
+            return cls(config, tokenizers, None)
+        return cls(config, tokenizers, record) if record and needs_base(config) else None
+
+    @property
+    def sizes_before(self) -> tuple[int, int | None]:
+        """Tokens of the source, and of the target where it has its own, before any were added."""
+        from heed.text.added_tokens import size_before
+
+        pair, added = self.tokenizers, added_tokens(self.config)
+        target = None if pair.joint else size_before(pair.target, added)
+        return size_before(pair.source, added), target
+
+    def fill(self, task: nn.Module) -> None:
+        """Give a fresh task the weights.
+
+        Raises:
+            UserError: If they are gone, or do not fit.
+        """
+        if self.base is not None:
+            self._fill_again(task, self.base)
+            return
+        backbone, tuning = task.get_submodule("backbone"), fine_tuning(self.config)
+        renewed = _renewed(backbone, tuning)
+        fresh = {n: t.clone() for n, t in backbone.state_dict().items() if within(n, renewed)}
+        run = self.config["model"].get("init_from")
+        if run:  # its weights are further on than those of a checkpoint that it began with
+            weights = run_weights(run)
+            load_backbone(backbone, run, weights=weights)
+            if tuning.keep_head:
+                load_head(task, run, weights)
+        else:
+            load_checkpoint_of_others(task, self.config["model"])
+        if fresh:
+            backbone.load_state_dict(fresh, strict=False)
+            print("fresh nevertheless: " + ", ".join(part.rstrip(".") for part in renewed))
+        self._grow(task, fills=True)
+
+    def _fill_again(self, task: nn.Module, record: RunRecord) -> None:
+        """The base of an adapter that a checkpoint holds."""
+        if self.config["model"].get("init_from"):
+            checkpoint = base_checkpoint(self.config, record)
+            run = str(checkpoint.parents[1])
+            weights = run_weights(run, checkpoint)
+            load_backbone(task.get_submodule("backbone"), run, weights=weights, silent=True)
+        else:
+            check_pretrained_base(self.config, record)
+            load_checkpoint_of_others(task, self.config["model"], silent=True)
+        self._grow(task, fills=False)
+
+    def _grow(self, task: nn.Module, *, fills: bool) -> None:
+        """Make room for the tokens that were added, and fill it where nobody else will."""
+        from heed.finetuning.grown_embeddings import NewRows, grow_embeddings
+        from heed.text.added_tokens import pieces_of
+
+        added, pair = added_tokens(self.config), self.tokenizers
+        if not added:
+            return
+        source, target = (
+            NewRows(side.vocabulary_size, pieces_of(side, added) if fills else {})
+            for side in (pair.source, pair.target)
+        )
+        backbone: Any = task.get_submodule("backbone")
+        grow_embeddings(backbone, task.get_submodule("head"), source=source, target=target)
+
+
+def added_tokens(config: Config) -> list[str]:
+    """The tokens that `tokenizer.add_tokens` names."""
+    return list(config["tokenizer"].get("add_tokens") or ())
 
 
 def _renewed(backbone: nn.Module, tuning: FineTuning) -> list[str]:
     """The layers that start afresh."""
     from heed.finetuning.freezing import layers_of
-    from heed.finetuning.layers import top_layers
 
     if not tuning.reinitialize_layers:
         return []
@@ -114,6 +198,22 @@ def base_checkpoint(config: Config, record: RunRecord) -> Path:
     )
 
 
+def check_pretrained_base(config: Config, record: RunRecord) -> None:
+    """Refuse a pretrained checkpoint that is not the one an adapter was added to.
+
+    Raises:
+        UserError: If its files have changed.
+    """
+    known = record.fields["lineage"].get("pretrained") or {}
+    found = checkpoint_facts(config["model"])["sha256"]
+    if known.get("sha256") not in (None, found):
+        raise UserError(
+            f"{record.run_dir} holds an adapter to {known.get('name')}, which is not what it was: "
+            f"the checksum of its weights must be {known['sha256']}, but is {found}",
+            "put the files back, or train the adapter again",
+        )
+
+
 def place_of(run: str, run_dir: Path) -> str:
     """The way from a run folder to another, so that both can be moved together."""
     return os.path.relpath(os.path.realpath(run), os.path.realpath(run_dir))
@@ -132,7 +232,8 @@ def tune(task: nn.Module, config: Config) -> None:
     if needs_base(config):
         from heed.finetuning.adapters import add_adapter
 
-        add_adapter(backbone, build(config["adapter"], key="adapter"))
+        also = TABLES if added_tokens(config) else ()
+        add_adapter(backbone, build(config["adapter"], key="adapter"), also=also)
     if words:
         freeze(backbone, words)
         check_something_is_trained(task)

@@ -115,12 +115,14 @@ def prepare(
 def record_ancestor(config: dict[str, Any], record: RunRecord) -> None:
     """Record which weights the model was started from, if it was."""
     from heed.commands.fine_tune import PLACE, place_of
-    from heed.commands.warm_start import ancestor
+    from heed.commands.warm_start import ancestor, checkpoint_facts
 
     run = config["model"].get("init_from")
     if run:
         started = {**ancestor(run), PLACE: place_of(run, record.run_dir)}
         record.update(lineage={"init_from": started})
+    elif config["model"].get("pretrained"):
+        record.update(lineage={"pretrained": checkpoint_facts(config["model"])})
 
 
 def size_batches(config: dict[str, Any], parts: Parts, record: RunRecord) -> None:

@@ -4,7 +4,7 @@ checkpoint of others (`model.pretrained=NAME`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "backbone."
+CHUNK_BYTES = 1 << 22
 
 
 def ancestor(run: str) -> dict[str, Any]:
@@ -27,8 +28,29 @@ def ancestor(run: str) -> dict[str, Any]:
     return {"run": run, "checkpoint": path.name, "sha256": checksum}
 
 
-def load_checkpoint_of_others(task: nn.Module, model: dict[str, Any]) -> None:
+def checkpoint_facts(model: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint of others that a model starts from, for the run record."""
+    from heed.commands.pretrained_model import open_checkpoint
+
+    checkpoint, _ = open_checkpoint(model)
+    whole = hashlib.sha256()
+    for path in checkpoint.files:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                whole.update(chunk)
+    revision = None if checkpoint.folder else checkpoint.revision
+    return {"name": checkpoint.name, "revision": revision, "sha256": whole.hexdigest()}
+
+
+def load_checkpoint_of_others(
+    task: nn.Module, model: dict[str, Any], *, silent: bool = False
+) -> None:
     """Fill a task's backbone, and its head where it can be, from what `model.pretrained` names.
+
+    Args:
+        task: The task to fill.
+        model: The node of the model in the config.
+        silent: Whether nothing is printed.
 
     Raises:
         UserError: If a tensor is missing, misshapen or unknown.
@@ -45,7 +67,8 @@ def load_checkpoint_of_others(task: nn.Module, model: dict[str, Any]) -> None:
         task.get_submodule("head"),
         labels=getattr(task, "labels", None),
     )
-    print(f"started from {checkpoint.name} ({family.name}): {report.sentence()}")
+    if not silent:
+        print(f"started from {checkpoint.name} ({family.name}): {report.sentence()}")
 
 
 def run_weights(run: str, checkpoint: Path | None = None) -> dict[str, Tensor]:
@@ -83,7 +106,6 @@ def load_backbone(
     run: str,
     *,
     weights: dict[str, Tensor] | None = None,
-    renewed: Sequence[str] = (),
     silent: bool = False,
 ) -> list[str]:
     """Copy what fits of a run's backbone into a fresh one.
@@ -92,7 +114,6 @@ def load_backbone(
         backbone: The model to fill.
         run: The run folder.
         weights: Those of the run, if they are at hand; see `run_weights`.
-        renewed: Beginnings of the names of tensors that stay fresh nevertheless.
         silent: Whether nothing is printed.
 
     Returns:
@@ -107,7 +128,7 @@ def load_backbone(
         if name.startswith(PREFIX)
     }
     own = backbone.state_dict()
-    shared = [name for name in own if name in weights and not name.startswith(tuple(renewed))]
+    shared = [name for name in own if name in weights]
     if not shared:
         raise UserError(f"model.init_from={run} has no tensor of this model", "give another run")
     for name in shared:
@@ -119,11 +140,10 @@ def load_backbone(
             )
     backbone.load_state_dict({name: weights[name] for name in shared}, strict=False)
     fresh = [name for name in own if name not in weights]
-    words = sorted({name.split(".")[0] for name in fresh}) + [part.rstrip(".") for part in renewed]
     if not silent:
         print(
             f"started from {run}: {len(shared)} of {len(own)} tensors"
-            + (f"; fresh: {', '.join(words)}" if words else "")
+            + (f"; fresh: {', '.join(sorted({n.split('.')[0] for n in fresh}))}" if fresh else "")
         )
     return fresh
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from heed.errors import UserError
 from heed.pretrained.checkpoint import Checkpoint
 from heed.pretrained.family import Family
+from heed.text.added_tokens import with_added_tokens
 from heed.text.template import Template
 from heed.text.tokenizer import JSON_NAME, Tokenizer, TokenizerPair
 
@@ -16,6 +19,7 @@ def pretrained_tokenizers(
     checkpoint: Checkpoint,
     family: Family,
     special_tokens: dict[str, str] | None = None,
+    add_tokens: Sequence[str] = (),
 ) -> TokenizerPair:
     """What reads and writes for a checkpoint.
 
@@ -23,6 +27,7 @@ def pretrained_tokenizers(
         checkpoint: Whose tokenizer it is.
         family: Its family, which knows the rows, and how to read an older one's files.
         special_tokens: Role -> token, where neither tells.
+        add_tokens: Further tokens; see `with_added_tokens`.
 
     Raises:
         UserError: If the checkpoint has no tokenizer that can be read.
@@ -34,11 +39,11 @@ def pretrained_tokenizers(
         checkpoint.find(name)
     if path is not None:
         one = Tokenizer.load(path, special_tokens=given or None, template=template)
-        return TokenizerPair(one, one)
+        return with_added_tokens(TokenizerPair(one, one), add_tokens)
     if family.tokenizers is not None:
         pair = family.tokenizers(checkpoint, template, given)
         if pair is not None:
-            return pair
+            return with_added_tokens(pair, add_tokens)
     raise UserError(
         f"model.pretrained={checkpoint.name} must hold a {JSON_NAME}, but has none",
         "save its fast tokenizer beside it with save_pretrained(), "

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ import tokenizers
 from filelock import FileLock
 
 from heed.errors import UserError, nearest
+from heed.text.added_tokens import with_added_tokens
 from heed.text.tokenizer import Tokenizer, TokenizerPair
 from heed.text.train import ALGORITHMS, train_tokenizer
 
@@ -34,6 +35,7 @@ def build_tokenizers(
     target_name: str | None = None,
     revision: str = "main",
     special_tokens: dict[str, str] | None = None,
+    add_tokens: Sequence[str] = (),
     texts: Callable[[Side | None], Iterable[str]],
     texts_fingerprint: Callable[[], str],
     cache_dir: str,
@@ -51,6 +53,7 @@ def build_tokenizers(
         target_name: For `hub`: another one for what is written; None for the same.
         revision: For `hub`: branch, tag or commit.
         special_tokens: For `file` and `hub`: role -> token, where the names do not tell.
+        add_tokens: Further tokens; see `with_added_tokens`.
         texts: What to train on, asked for only if something has to be trained: the texts of one
             side, or with None of both.
         texts_fingerprint: Digits that change when the texts do; asked for only to train.
@@ -59,19 +62,23 @@ def build_tokenizers(
     Raises:
         UserError: If something is missing or cannot be had.
     """
+
+    def pair(source: Tokenizer, target: Tokenizer | None = None) -> TokenizerPair:
+        return with_added_tokens(TokenizerPair(source, target or source), add_tokens)
+
     if algorithm == "file":
         given = _required(path, "path", "tokenizer=file", "FILE")
         source = Tokenizer.load(given, special_tokens=special_tokens)
         if target_path is None:
-            return TokenizerPair(source, source)
-        return TokenizerPair(source, Tokenizer.load(target_path, special_tokens=special_tokens))
+            return pair(source)
+        return pair(source, Tokenizer.load(target_path, special_tokens=special_tokens))
     if algorithm == "hub":
         given = _required(name, "name", "tokenizer=hub", "bert-base-cased")
         source = Tokenizer.from_hub(given, revision=revision, special_tokens=special_tokens)
         if target_name is None:
-            return TokenizerPair(source, source)
+            return pair(source)
         target = Tokenizer.from_hub(target_name, revision=revision, special_tokens=special_tokens)
-        return TokenizerPair(source, target)
+        return pair(source, target)
     if algorithm not in ALGORITHMS:
         valid = (*ALGORITHMS, "file", "hub")
         raise UserError(
@@ -90,9 +97,8 @@ def build_tokenizers(
         )
 
     if joint:
-        one = trained(None)
-        return TokenizerPair(one, one)
-    return TokenizerPair(trained("source"), trained("target"))
+        return pair(trained(None))
+    return pair(trained("source"), trained("target"))
 
 
 def cached_tokenizer(

@@ -218,6 +218,12 @@ class TokenizerPair:
         return self.source is self.target
 
     @property
+    def sizes(self) -> tuple[int, int | None]:
+        """Tokens of the source, and of the target where it has a tokenizer of its own."""
+        target = None if self.joint else self.target.vocabulary_size
+        return self.source.vocabulary_size, target
+
+    @property
     def fingerprint(self) -> str:
         """Hex digits that change whenever an encoding of either side could."""
         if self.joint:
