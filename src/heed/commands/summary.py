@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from heed.commands.assemble import Parts
     from heed.tracking.record import RunRecord
 
-SHOWN_GROUPS = ("task", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer", "logger")
+SHOWN_GROUPS = (
+    *("task", "data", "tokenizer", "model", "adapter"),
+    *("optimizer", "scheduler", "trainer", "logger"),
+)
 
 
 def opening_summary(config: dict[str, Any], parts: Parts, record: RunRecord) -> None:
