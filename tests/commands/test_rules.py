@@ -333,7 +333,7 @@ def test_ranges_say_what_they_hold() -> None:
 
 def test_every_range_is_of_a_key_that_some_config_has(frozen: Frozen) -> None:
     configs = [
-        frozen("task=sentiment", "optimizer=sgd", "scheduler=linear"),
+        frozen("task=sentiment", "optimizer=sgd", "scheduler=linear", "adapter=lora"),
         frozen("task=qa", "optimizer=adafactor", "decoding=sample", "trainer=ddp"),
         frozen(),
     ]
