@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from heed.commands.run_paths import open_run
 from heed.commands.trained import load_parts
@@ -90,6 +91,20 @@ def test_merged_it_computes_the_same(lora: tuple[Path, Any], base: Path) -> None
     assert task.state_dict()[changed].equal(run_weights(str(lora[0]))[changed])
 
 
+def test_it_is_exported_merged(
+    lora: tuple[Path, Any], heed: Callable[..., Any], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    answer = heed("export", f"run={lora[0]}", "format=safetensors", f"output={output}")
+    assert answer.code == 0, answer.err
+    (file,) = output.rglob("*.safetensors")
+    exported, merged = load_file(file), run_weights(str(lora[0]))
+    layer = "encoder.layers.0.self_attention.qkv.weight"
+    (name,) = [name for name in exported if name.endswith(layer)]
+    assert exported[name].equal(merged[f"backbone.{layer}"])
+    assert not any("lora" in name for name in exported)
+
+
 def test_a_run_goes_on_bit_for_bit_with_averaged_weights_too(
     tuned: Callable[..., tuple[Path, Any]],
     heed: Callable[..., Any],
@@ -117,8 +132,11 @@ def test_a_base_that_is_gone_or_another_is_named(
     base: Path,
     tmp_path: Path,
 ) -> None:
-    start = Path(shutil.copytree(base, tmp_path / "start"))
-    run, _ = tuned(tmp_path / "runs", *LORA, start=start)
+    start = Path(shutil.copytree(base, tmp_path / "one" / "start"))
+    run, _ = tuned(tmp_path / "one" / "runs", *LORA, start=start)
+    together = (tmp_path / "one").rename(tmp_path / "other")
+    assert heed("evaluate", f"run={together / run.relative_to(tmp_path / 'one')}").code == 0
+    together.rename(tmp_path / "one")
     moved = start.rename(tmp_path / "moved")
     gone = heed("evaluate", f"run={run}")
     assert gone.code == 2

@@ -23,6 +23,7 @@ def test_a_new_row_is_the_mean_of_its_pieces_and_old_rows_stay() -> None:
     assert grown[:31].equal(table)
     torch.testing.assert_close(grown[31], (table[3] + table[5]) / 2)
     torch.testing.assert_close(grown[32], table.mean(0))
+    torch.testing.assert_close(with_new_rows(table, NewRows(32))[31], table.mean(0))
 
 
 def test_a_row_that_was_spare_is_filled_and_nothing_shrinks() -> None:

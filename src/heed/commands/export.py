@@ -80,6 +80,7 @@ def _number_faults(asked: dict[str, Any]) -> list[UserError]:
 def subject_of(request: Request) -> Any:
     """The trained model that a request is about, with examples to check it on."""
     from heed.exporting.subject import Subject
+    from heed.finetuning.adapters import merge_adapters
 
     asked, record, config, changes = request
     examples: list[dict[str, Any]] = []
@@ -89,6 +90,7 @@ def subject_of(request: Request) -> Any:
     except UserError:
         # Without its data a run can still be exported; a fault of the checkpoint is told here.
         parts, checkpoint = load_parts(record, config, asked["checkpoint"], reads_data=False)
+    merge_adapters(parts.task)
     if not examples:
         from heed.exporting.examples import made_examples
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.build import build
-from heed.commands.run_paths import CHECKPOINTS, is_checkpoint
+from heed.commands.run_paths import is_checkpoint
 from heed.commands.warm_start import (
     checkpoint_facts,
     load_backbone,
@@ -21,6 +21,7 @@ from heed.commands.warm_start import (
 )
 from heed.errors import UserError
 from heed.finetuning.layers import top_layers, within
+from heed.tracking.folder import CHECKPOINTS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,8 +8,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heed.commands.run_paths import CONFIG, find_checkpoint, open_run
+from heed.commands.run_paths import find_checkpoint, open_run
 from heed.errors import UserError
+from heed.tracking.folder import CONFIG
 from heed.tracking.record import RunRecord
 
 if TYPE_CHECKING:
