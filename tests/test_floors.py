@@ -70,7 +70,7 @@ HEAVY = (
     *("optuna", "matplotlib", "pandas", "peft"),
 )
 # What one task may import of `tasks`.
-SHARED_BY_TASKS = {"base", "generation"}
+SHARED_BY_TASKS = {"base", "generation", "writers"}
 
 
 class Import(NamedTuple):

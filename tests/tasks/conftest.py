@@ -13,7 +13,7 @@ import torch
 from heed.backbone.layout import Padded
 from heed.commands.assemble import Parts, assemble
 from heed.commands.compose import compose
-from heed.data.batch import Batch, SpanBatch, TextBatch, Tokens
+from heed.data.batch import Batch, PrefixBatch, SpanBatch, TextBatch, Tokens
 from heed.data.preparation import columns_of
 
 STEPS = 90
@@ -131,7 +131,7 @@ def widened() -> Callable[..., Batch]:
             return replace(
                 batch, tokens=wider(batch.tokens, extra), passage_mask=mask, offsets=offsets
             )
-        if isinstance(batch, TextBatch):
+        if isinstance(batch, (PrefixBatch, TextBatch)):
             return replace(batch, tokens=wider(batch.tokens, extra))
         target = wider(batch.target, extra) if batch.target else None
         return replace(batch, source=wider(batch.source, extra), target=target)

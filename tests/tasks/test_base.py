@@ -18,8 +18,11 @@ pytestmark = [pytest.mark.filterwarnings(words) for words in QUIET]
 
 CASES = [
     ("translation", "encoder_decoder"),
+    ("translation", "decoder"),
     ("summarization", "encoder_decoder"),
+    ("summarization", "decoder"),
     ("generative_qa", "encoder_decoder"),
+    ("generative_qa", "decoder"),
     ("sentiment", "encoder"),
     ("sentiment", "decoder"),
     ("sentiment", "encoder_decoder"),
@@ -123,6 +126,8 @@ def test_only_real_tokens_or_windows_are_counted(learned, name, shape):
         count = int(case.task.loss(batch).count)
     if name == "qa":
         assert count == len(batch)
+    elif shape == "decoder":  # all after the prefix and the token that ends it
+        assert count == batch.real_tokens - int(batch.prefix.lengths.sum()) - len(batch)
     else:  # every target token but the first is predicted
         assert count == batch.target.real_tokens - len(batch)
 

@@ -54,11 +54,15 @@ class KeyValueCache:
         self.memory_rows: Tensor | None = None
         """(N,) which row of the memory each row looks at; None while the cache is empty."""
 
-    def extend(self, layout: Padded) -> tuple[Tensor, Tensor | None, int]:
+    def extend(
+        self, layout: Padded, prefix: Padded | None = None
+    ) -> tuple[Tensor, Tensor | None, int]:
         """Count new columns, and say how they see the old ones.
 
         Args:
             layout: Of the new tokens, N rows and T' columns.
+            prefix: Of the first tokens of each row, which all see each other; they must come into
+                an empty cache.
 
         Returns:
             The position of each new token in its row, (T',) or (N, T'); the mask of their self
@@ -66,11 +70,12 @@ class KeyValueCache:
             position.
         """
         device = layout.lengths.device
+        assert prefix is None or self.length == 0, "a prefix comes first"
         past, self.length = self.length, self.length + layout.width
         if self.memory_rows is None:
             self.memory_rows = torch.arange(layout.rows, device=device)
         keys = Padded.unpadded(layout.rows, self.length, device)
-        mask = attention_mask(layout, keys, causal=True, offset=past)
+        mask = attention_mask(layout, keys, causal=True, offset=past, prefix=prefix)
         if self.real is None and layout.full:
             return layout.positions() + past, mask, self.length
         if self.real is None:

@@ -68,7 +68,12 @@ class Padded:
 
 
 def attention_mask(
-    queries: Padded, keys: Padded, *, causal: bool, offset: int = 0
+    queries: Padded,
+    keys: Padded,
+    *,
+    causal: bool,
+    offset: int = 0,
+    prefix: Padded | None = None,
 ) -> Tensor | None:
     """Which keys a query may attend to; True means "may attend".
 
@@ -79,6 +84,8 @@ def attention_mask(
         keys: Layout of the Tk keys.
         causal: Whether a query sees only keys at its own position and before.
         offset: Position of the first query among the keys (the length of a key-value cache).
+        prefix: Layout of the first positions of each row, which all see each other although the
+            rest is causal (Raffel et al. 2020, section 3.2.1); None: there are none.
 
     Returns:
         Bool, broadcastable to (B, 1, Tq, Tk); None when everything may be attended to.
@@ -89,6 +96,8 @@ def attention_mask(
     if causal and not (queries.width == 1 and offset == keys.width - 1):
         query_positions = torch.arange(queries.width, device=keys.lengths.device) + offset
         key_positions = torch.arange(keys.width, device=keys.lengths.device)
-        lower = key_positions[None, :] <= query_positions[:, None]  # (Tq, Tk)
-        mask = lower[None, None] if mask is None else mask & lower
+        lower = (key_positions <= query_positions[:, None])[None, None]  # (1, 1, Tq, Tk)
+        if prefix is not None:
+            lower = lower | (key_positions < prefix.lengths[:, None])[:, None, None]
+        mask = lower if mask is None else mask & lower  # (1 or B, 1, Tq, Tk)
     return mask

@@ -122,13 +122,15 @@ class Stack(nn.Module):
     def _masks(
         self, mask: Tensor | None, positions: Tensor, cache: KeyValueCache | None
     ) -> dict[int | None, Tensor | None]:
-        """The mask for each window. Without a cache a windowed kernel sees by itself what is near;
-        with one, columns may be no positions, and the mask says it.
+        """The mask for each window. A windowed kernel sees by itself what is near, unless the mask
+        differs from query to query or, with a cache, columns may be no positions: then it says it.
         """
         masks: dict[int | None, Tensor | None] = dict.fromkeys((None, *self.windows), mask)
+        if cache is None and (mask is None or mask.shape[-2] == 1):
+            return masks
         for window in masks:
-            if cache is not None and window is not None:
-                within = near(positions, cache.positions(), window)
+            if window is not None:
+                within = near(positions, _key_positions(positions, cache), window)
                 masks[window] = within if mask is None else within & mask
         return masks
 

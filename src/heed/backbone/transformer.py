@@ -217,6 +217,7 @@ class Transformer(nn.Module):
         memory: Tensor | None = None,
         memory_layout: Padded | None = None,
         cache: KeyValueCache | None = None,
+        prefix: Padded | None = None,
     ) -> Tensor:
         """Read the target; position t sees 0..t of it, and all of the memory.
 
@@ -226,6 +227,9 @@ class Transformer(nn.Module):
             memory: (B, S, D) the encoder's output. Not needed once a cache has seen it.
             memory_layout: Which of its positions hold tokens; None: all.
             cache: Filled with keys and values, and used in place of earlier tokens.
+            prefix: Layout of the first tokens of each row, which all see each other: a prefix LM
+                (Raffel et al. 2020, section 3.2.1). With a cache, only while that is empty. None:
+                position t sees 0..t, whatever it holds.
 
         Returns:
             (B, T, D), arbitrary where there is padding.
@@ -239,18 +243,22 @@ class Transformer(nn.Module):
         if memory_layout is not None and (cache is None or cache.length == 0):
             memory_mask = attention_mask(layout, memory_layout, causal=False)
         if cache is None:
+            mask = None
+            if prefix is not None:
+                mask = attention_mask(layout, layout, causal=True, prefix=prefix)
             # Rows are padded on the right: the causal triangle alone hides padding from tokens.
             return self.decoder(
                 ids,
                 layout.positions(),
                 width=layout.width,
-                causal=True,
+                mask=mask,
+                causal=prefix is None,
                 memory=memory,
                 memory_mask=memory_mask,
             )
         if cache.length == 0:
             cache.memory_mask = memory_mask
-        positions, mask, width = cache.extend(layout)
+        positions, mask, width = cache.extend(layout, prefix)
         return self.decoder(
             ids,
             positions,

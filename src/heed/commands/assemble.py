@@ -105,6 +105,7 @@ def assemble(
             source_tokenizer=tokenizers.source,
             target_tokenizer=tokenizers.target,
             labels=labels,
+            shape=config["model"].get("shape"),
         ),
     )
     return Parts(

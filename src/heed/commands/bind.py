@@ -17,7 +17,7 @@ OURS = "heed."
 # What the program gives to a target beside its node's keys, by the key of the node.
 PARTS: dict[str, tuple[str, ...]] = {
     "task": ("backbone", "preparation", "decoder", "optimizer", "scheduler"),
-    "task.preparation": ("tokenizer", "source_tokenizer", "target_tokenizer", "labels"),
+    "task.preparation": ("tokenizer", "source_tokenizer", "target_tokenizer", "labels", "shape"),
     "tokenizer": ("texts", "texts_fingerprint", "cache_dir", "checkpoint", "family"),
     "model": ("vocabulary_size", "target_vocabulary_size"),
     "optimizer": ("module",),

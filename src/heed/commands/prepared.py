@@ -92,6 +92,7 @@ def _counted(config: dict[str, Any], tokenizers: TokenizerPair | None) -> KnownD
         "tokenizer": tokenizers.source,
         "source_tokenizer": tokenizers.source,
         "target_tokenizer": tokenizers.target,
+        "shape": config["model"].get("shape"),
     }
     takes = signature_of(node[TARGET], "task.preparation").parameters
     if "labels" in takes:
@@ -113,6 +114,9 @@ def _counted(config: dict[str, Any], tokenizers: TokenizerPair | None) -> KnownD
         seed=config["seed"],
     )
     means = tuple(float(mean) for mean in rows.lengths.mean(axis=0))
+    if "prefix" in preparation.scalar_columns:  # what is read and what is written share a row
+        read = float(rows.column("prefix").mean())
+        means = (read, means[0] - read)
     return KnownData(len(rows), len(sampler), means, tokenizers, exact=True)
 
 

@@ -194,8 +194,12 @@ def texts(parts: Parts, batch: Any, row: int) -> list[str]:
     """What a row says, decoded from its tokens."""
     source, target = parts.tokenizers.source, parts.tokenizers.target
     tokens = getattr(batch, "source", None) or batch.tokens
-    length = int(tokens.layout.lengths[row])
+    prefix = getattr(batch, "prefix", None)  # of a row that is read and written
+    length = int((tokens.layout if prefix is None else prefix).lengths[row])
     found = [source.decode([tokens.ids[row, :length].tolist()])[0]]
+    if prefix is not None:
+        past = int(tokens.layout.lengths[row])
+        found.append("-> " + target.decode([tokens.ids[row, length:past].tolist()])[0])
     if getattr(batch, "target", None) is not None:
         length = int(batch.target.layout.lengths[row])
         found.append("-> " + target.decode([batch.target.ids[row, :length].tolist()])[0])

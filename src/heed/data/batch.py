@@ -1,6 +1,7 @@
 """What a training or evaluation step receives: small typed batches.
 
-Legend: B rows, T padded positions (S of a source, T of a target).
+Legend: B rows, T padded positions (S of a source, T of a target), P columns of the longest prefix,
+W tokens of the longest target.
 """
 
 from __future__ import annotations
@@ -127,6 +128,45 @@ class PairBatch(Examples):
 
 
 @dataclass
+class PrefixBatch(Examples):
+    """Texts to be read and those to be written for them, one after the other in one row.
+
+    A decoder reads `tokens.ids[:, :-1]`. It is asked for the W tokens of a row that `written`
+    counts; the first of them follows the token in column `prefix.lengths`.
+
+    Attributes:
+        tokens: ids (B, T), each row bos + source + sep + target + eos; without the three last when
+            there is nothing to learn from.
+        prefix: Layout of the P first columns, which are read: bos + source.
+        written: Layout of the W tokens that are asked for, target + eos; None when there is nothing
+            to learn from.
+        records: The B records as read, for scoring; None in training.
+        indices: B numbers of the records in their split or input.
+    """
+
+    tokens: Tokens
+    prefix: Padded
+    written: Padded | None
+    records: list[dict[str, Any]] | None
+    indices: list[int]
+
+    @property
+    def prompt(self) -> Tensor:
+        """(B, P) ids of the prefixes; what stands behind a shorter one is not to be looked at."""
+        return self.tokens.ids[:, : self.prefix.width]
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens without padding."""
+        return self.tokens.real_tokens
+
+    @property
+    def token_positions(self) -> int:
+        """Positions, padding included."""
+        return self.tokens.token_positions
+
+
+@dataclass
 class TextBatch(Examples):
     """Texts and their classes.
 
@@ -191,12 +231,19 @@ class SpanBatch(Examples):
         return self.tokens.token_positions
 
 
-Batch = PairBatch | TextBatch | SpanBatch
+Batch = PairBatch | PrefixBatch | TextBatch | SpanBatch
 
 
 def lengths_of(rows: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     """(B,) int64 lengths of B rows."""
     return np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+
+
+def layout_of(lengths: Sequence[int]) -> Padded:
+    """The layout of rows of these lengths, padded to the longest."""
+    width = max(lengths, default=0)
+    full = all(length == width for length in lengths)
+    return Padded(torch.tensor(lengths, dtype=torch.long), width, full=full)
 
 
 def pad(

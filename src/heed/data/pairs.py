@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from heed.data.batch import PairBatch, Tokens
-from heed.data.preparation import Rows, digest, require_length
+from heed.data.batch import PairBatch, PrefixBatch
+from heed.data.pair_rows import OneRow, PairRows, TwoRows
+from heed.data.preparation import Rows, digest
 from heed.data.records import Pairs, Passages, RecordKind
 from heed.text.tokenizer import Tokenizer
 
@@ -16,26 +17,29 @@ ENCODING = 1  # raise it when rows of the same records come out differently
 class PairPreparation:
     """Rows of a source text and the target text to be written for it.
 
-    A source becomes tokens + eos, a target bos + tokens + eos, unless the tokenizer's template has
-    it otherwise. A text that is too long is cut at
-    its tail: the first tokens are kept, so that with its special tokens it just fits; the row's
-    "cut" counts the tokens lost. References in the records are never cut, so scores are honest.
+    For an encoder-decoder a source becomes tokens + eos, a target bos + tokens + eos. For a decoder
+    both are one row, bos + source + sep + target + eos. (A tokenizer's template may have it
+    otherwise.) A text that is too long is cut at its tail: the first tokens are kept, so that with
+    its special tokens it just fits; the row's "cut" counts the tokens lost. References in the
+    records are never cut, so scores are honest.
 
     Args:
         source_tokenizer: Tokenizer of the source side.
         target_tokenizer: Tokenizer of the target side; the same object when it is joint.
-        max_source_length: Most tokens of a source row, eos included.
-        max_target_length: Most tokens of a target row, bos and eos included.
+        max_source_length: Most tokens of a source, its special tokens included.
+        max_target_length: Most tokens of a target, its special tokens included.
         source_prefix: Text put before every source ("summarize: " for T5-like checkpoints).
+        shape: Of the model that reads the rows.
+
+    Attributes:
+        rows: How a pair lies in rows and batches.
+        start_ids: What a model is given of a target; the rest it writes.
 
     Raises:
         UserError: If a length limit leaves no room for text.
     """
 
     kind: ClassVar[type[RecordKind]] = Pairs
-    streams: ClassVar[tuple[str, ...]] = ("source", "target")
-    scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut")
-    list_columns: ClassVar[tuple[str, ...]] = ("source", "target", "lengths")
 
     def __init__(
         self,
@@ -45,14 +49,19 @@ class PairPreparation:
         max_source_length: int,
         max_target_length: int,
         source_prefix: str = "",
+        shape: Literal["encoder_decoder", "decoder"] = "encoder_decoder",
     ) -> None:
-        for side, most, tokenizer in (
-            ("source", max_source_length, source_tokenizer),
-            ("target", max_target_length, target_tokenizer),
-        ):
-            special = tokenizer.around[side].special
-            why = f"a token and {special} special ones"
-            require_length(f"task.preparation.max_{side}_length", most, 1 + special, why)
+        lengths = max_source_length, max_target_length
+        self.rows: PairRows
+        if shape == "decoder":
+            assert source_tokenizer is target_tokenizer, "a decoder has one vocabulary"
+            self.rows = OneRow(source_tokenizer, *lengths)
+        else:
+            self.rows = TwoRows(source_tokenizer, target_tokenizer, *lengths)
+        self.streams = self.rows.streams
+        self.scalar_columns = self.rows.scalar_columns
+        self.list_columns = self.rows.list_columns
+        self.start_ids = self.rows.start_ids
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.max_source_length = max_source_length
@@ -62,46 +71,27 @@ class PairPreparation:
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:
-        """One row a record; without targets (prediction) the target rows are empty."""
+        """One row a record; without targets (prediction) there is only what is read."""
         sources = [self.source_prefix + text for text in records["source"]]
         return self._rows(sources, records.get("target") or [None] * len(sources), indices)
 
     def _rows(self, sources: list[str], targets: list[str | None], indices: Sequence[int]) -> Rows:
-        around = self.source_tokenizer.around["source"]
-        around_target = self.target_tokenizer.around["target"]
-        keep_source = self.max_source_length - around.special
-        keep_target = self.max_target_length - around_target.special
         source_ids = self.source_tokenizer.encode(sources)
         target_ids = self.target_tokenizer.encode([text or "" for text in targets])
         rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
         for index, source, target, text in zip(
             indices, source_ids, target_ids, targets, strict=True
         ):
-            rows["index"].append(index)
-            rows["cut"].append(
-                max(0, len(source) - keep_source) + max(0, len(target) - keep_target)
-            )
-            rows["source"].append([*around.before, *source[:keep_source], *around.after])
-            rows["target"].append(
-                []
-                if text is None
-                else [*around_target.before, *target[:keep_target], *around_target.after]
-            )
-            rows["lengths"].append([len(rows["source"][-1]), len(rows["target"][-1])])
+            row = self.rows.row(source, None if text is None else target)
+            for name, value in {"index": index, **row}.items():
+                rows[name].append(value)
         return rows
 
     def collate(
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
-    ) -> PairBatch:
-        """A batch of rows; its target is None when no row has one."""
-        targets = [row["target"] for row in rows]
-        known = all(len(target) for target in targets)
-        return PairBatch(
-            source=Tokens.padded([row["source"] for row in rows], self.source_tokenizer.pad_id),
-            target=Tokens.padded(targets, self.target_tokenizer.pad_id) if known else None,
-            records=records,
-            indices=[int(row["index"]) for row in rows],
-        )
+    ) -> PairBatch | PrefixBatch:
+        """A batch of rows; it has no target if some row has none."""
+        return self.rows.collate(rows, records)
 
     def fingerprint(self) -> str:
         """Digest of the tokenizers, the limits and the prefix."""
@@ -115,6 +105,7 @@ class PairPreparation:
                 ],
                 "lengths": [self.max_source_length, self.max_target_length],
                 "prefix": self.source_prefix,
+                **self.rows.parts(),
             }
         )
 
@@ -132,7 +123,7 @@ class AnswerPreparation(PairPreparation):
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:
-        """One row a record; without an "answers" column (prediction) target rows are empty."""
+        """One row a record; without an "answers" column (prediction) there is only what is read."""
         sources = [
             self.source_prefix + question_and_context(question, context)
             for question, context in zip(records["question"], records["context"], strict=True)

@@ -27,9 +27,15 @@ class Preparation(Protocol):
     """
 
     kind: ClassVar[type[RecordKind]]
-    streams: ClassVar[tuple[str, ...]]
-    scalar_columns: ClassVar[tuple[str, ...]]
-    list_columns: ClassVar[tuple[str, ...]]
+
+    @property
+    def streams(self) -> tuple[str, ...]: ...
+
+    @property
+    def scalar_columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def list_columns(self) -> tuple[str, ...]: ...
 
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool

@@ -1,6 +1,6 @@
 """Text from text: what translation, summarization and generative question answering share.
 
-Legend: B batch, S source length, T target length, D model width, N decoder rows, V vocabulary.
+How the backbone reads and writes depends on its shape; see `heed.tasks.writers`.
 """
 
 from __future__ import annotations
@@ -8,69 +8,30 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from torch import Tensor
+import torch
 
-from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
-from heed.data.batch import PairBatch
+from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pairs import PairPreparation
 from heed.decoding.decoder import Decoder
 from heed.decoding.step import Hypothesis
 from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage, Task
-
-
-class TransformerStep:
-    """One decoding step of an encoder-decoder, with its key-value cache.
-
-    Args:
-        backbone: The Transformer.
-        head: From hidden states to logits.
-        memory: (N, S, D) the encoded source of each row.
-        memory_layout: Layout of the N sources.
-    """
-
-    def __init__(
-        self,
-        backbone: Transformer,
-        head: VocabularyHead,
-        memory: Tensor,
-        memory_layout: Padded,
-    ) -> None:
-        self.backbone = backbone
-        self.head = head
-        self.memory = memory
-        self.memory_layout = memory_layout
-        self.cache = backbone.new_cache()
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """(N,) the last token of each row -> (N, V) logits of the next."""
-        layout = Padded.unpadded(tokens.shape[0], 1, tokens.device)
-        hidden = self.backbone.decode(
-            tokens[:, None], layout, self.memory, self.memory_layout, self.cache
-        )  # (N, 1, D)
-        return self.head(hidden[:, 0])  # (N, V)
-
-    def reorder(self, rows: Tensor) -> None:
-        """Keep, repeat or drop rows: row i becomes what row `rows[i]` was."""
-        if self.cache.length:
-            self.cache.reorder(rows)
-            return
-        self.memory = self.memory[rows]  # nothing is cached before the first token
-        layout = self.memory_layout
-        self.memory_layout = Padded(layout.lengths[rows], layout.width, full=layout.full)
+from heed.tasks.writers import Writer, writer_of
 
 
 class GenerationTask(Task):
     """Learns p(target | source) token by token and writes targets by decoding.
 
     Args:
-        backbone: An encoder-decoder.
+        backbone: An encoder-decoder, or a decoder, which reads and writes in one row.
         preparation: How pairs become tokens.
         decoder: Writes the test and predicted outputs.
         validation_decoder: Writes the outputs that validation scores; usually greedy, being fast.
         label_smoothing: Share of the target distribution spread over the vocabulary (2017, 5.4).
+        bidirectional_prefix: Whether what a decoder reads all sees each other (Raffel et al. 2020,
+            section 3.2.1), or only what comes before.
         task_settings: What every task takes; see `Task`.
     """
 
@@ -82,6 +43,7 @@ class GenerationTask(Task):
         decoder: Decoder,
         validation_decoder: Decoder,
         label_smoothing: float,
+        bidirectional_prefix: bool = False,
         **task_settings: Any,
     ) -> None:
         super().__init__(**task_settings)
@@ -90,6 +52,7 @@ class GenerationTask(Task):
         self.decoder = decoder
         self.validation_decoder = validation_decoder
         self.label_smoothing = label_smoothing
+        self.bidirectional_prefix = bidirectional_prefix
         self.head = VocabularyHead(
             d_model=backbone.d_model,
             vocabulary_size=backbone.target_vocabulary_size,
@@ -99,38 +62,40 @@ class GenerationTask(Task):
         )
         self.add_scores()
 
-    def loss(self, batch: PairBatch) -> Loss:
+    @property
+    def writer(self) -> Writer:
+        """How a backbone of this shape writes."""
+        return writer_of(self.backbone, self.head, bidirectional_prefix=self.bidirectional_prefix)
+
+    def loss(self, batch: PairBatch | PrefixBatch) -> Loss:
         """Cross-entropy of each real target token given those before it and the source."""
-        source, target = batch.source, batch.target
-        assert target is not None
-        memory = self.backbone.encode(source.ids, source.layout)  # (B, S, D)
-        layout = target.layout.drop_last()
-        hidden = self.backbone.decode(
-            target.ids[:, :-1], layout, memory, source.layout
-        )  # (B, T-1, D)
+        predicted = self.writer.predicted(batch)
         return label_smoothed_cross_entropy(
-            self.head(hidden),  # (B, T-1, V)
-            target.ids[:, 1:],
-            mask=layout.mask(),
+            predicted.logits,
+            predicted.labels,
+            mask=predicted.mask,
             smoothing=self.label_smoothing if self.training else 0.0,
         )
 
     def predict_batch(
-        self, batch: PairBatch, *, stage: Stage | Literal["predict"]
+        self, batch: PairBatch | PrefixBatch, *, stage: Stage | Literal["predict"]
     ) -> list[Prediction]:
         """`{"prediction": text}`, with `"alternatives"` when the decoder gives several."""
         decoder = self.validation_decoder if stage == "val" else self.decoder
-        memory = self.backbone.encode(batch.source.ids, batch.source.layout)
-        step = TransformerStep(self.backbone, self.head, memory, batch.source.layout)
-        tokenizer = self.preparation.target_tokenizer
+        writer, tokenizer = self.writer, self.preparation.target_tokenizer
+        source_lengths = writer.source_lengths(batch)
+        step = writer.step(batch)
+        *given, start = self.preparation.start_ids
+        for token in given:
+            step(torch.full_like(source_lengths, token))
         beams = decoder(
             step,
             batch_size=len(batch),
-            bos_id=tokenizer.bos_id,
+            bos_id=start,
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
-            max_length=decoder.max_lengths(batch.source.layout.lengths),
-            device=memory.device,
+            max_length=decoder.max_lengths(source_lengths),
+            device=source_lengths.device,
         )
         return [self._prediction(hypotheses) for hypotheses in beams]
 

@@ -22,12 +22,15 @@ class Template(NamedTuple):
         source: What another text is written from.
         target: What is written. All that comes before "A" is given to the decoder, the rest is
             written by it: BART starts with eos and bos.
+        joined: Source and target in one row, for a decoder on its own. Between them is at least a
+            token, the last of which stands for what "target" has before "A".
     """
 
     text: tuple[str, ...] = ("cls", FIRST, "eos")
     pair: tuple[str, ...] = ("cls", FIRST, "sep", SECOND, "eos")
     source: tuple[str, ...] = (FIRST, "eos")
     target: tuple[str, ...] = ("bos", FIRST, "eos")
+    joined: tuple[str, ...] = ("bos", FIRST, "sep", SECOND, "eos")
 
     @classmethod
     def read(cls, given: Mapping[str, Any], *, name: str) -> Template:
@@ -39,7 +42,7 @@ class Template(NamedTuple):
         for row, roles in given.items():
             if row not in cls._fields:
                 raise UserError(f"the template of {name} must be of {cls._fields}, not {row!r}")
-            texts = [FIRST, SECOND] if row == "pair" else [FIRST]
+            texts = [FIRST, SECOND] if row in ("pair", "joined") else [FIRST]
             if not isinstance(roles, Sequence) or isinstance(roles, str):
                 raise UserError(f"the template {row} of {name} must be a list, but is {roles!r}")
             strange = [role for role in roles if role not in (*ROLES, *texts)]
