@@ -112,6 +112,12 @@ def test_operations_are_those_that_torch_counts(shape: str, frozen: Frozen) -> N
     assert told == pytest.approx(needed, rel=1e-6)
 
 
+def test_only_what_is_written_is_scored() -> None:
+    assert split_tokens(90.0, (13.0, 17.0), "encoder_decoder").scored == pytest.approx(51.0)
+    assert split_tokens(90.0, (13.0, 17.0), "decoder").scored == pytest.approx(51.0)
+    assert split_tokens(90.0, (30.0,), "decoder").scored == 90.0
+
+
 def test_memory_of_weights_gradients_and_optimizer(frozen: Frozen) -> None:
     config = frozen()
     tokens = split_tokens(1000.0, (13.0, 17.0), "encoder_decoder")
@@ -165,13 +171,24 @@ def test_the_hub_is_not_asked(frozen: Frozen, monkeypatch: pytest.MonkeyPatch) -
     assert known_data(frozen("data=multi30k", "tokenizer=hub", "tokenizer.name=x")) == KnownData()
 
 
-@pytest.mark.parametrize("task", ["translation", "sentiment", "qa"])
-def test_what_was_prepared_is_counted(task: str, frozen: Frozen, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "shape"),
+    [
+        ("translation", "encoder_decoder"),
+        ("translation", "decoder"),
+        ("sentiment", "encoder"),
+        ("qa", "encoder"),
+    ],
+)
+def test_what_was_prepared_is_counted(
+    task: str, shape: str, frozen: Frozen, tmp_path: Path
+) -> None:
     """An estimate before, the data module's own numbers after."""
     from heed.commands.assemble import assemble
 
     config = frozen(
         f"task={task}",
+        f"model.shape={shape}",
         "data.source.train_size=400",
         "data.source.validation_size=20",
         "data.source.test_size=20",
@@ -190,7 +207,12 @@ def test_what_was_prepared_is_counted(task: str, frozen: Frozen, tmp_path: Path)
     assert (known.rows, known.batches) == (facts["rows"], facts["batches"])
     assert known.tokenizers is not None
     means = [tokens / facts["rows"] for tokens in facts["tokens"].values()]
-    assert known.lengths == pytest.approx(means)
+    if shape == "decoder":  # one row for both, told apart
+        assert sum(known.lengths) == pytest.approx(means[0])
+        prefixes = module.rows("train").column("prefix")
+        assert known.lengths[0] == pytest.approx(prefixes.mean())
+    else:
+        assert known.lengths == pytest.approx(means)
     assert guess.batches is not None
     assert 0.5 < guess.batches / facts["batches"] < 2
 

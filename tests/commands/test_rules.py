@@ -38,6 +38,7 @@ def put(config: dict[str, Any], **values: Any) -> dict[str, Any]:
         ["task=sentiment", "data=sst2", "tokenizer=wordpiece", "optimizer=sgd"],
         ["task=qa", "data=squad", "model=base", "model.shape=decoder"],
         ["task=generative_qa", "data=squad_v2", "decoding=sample"],
+        ["task=summarization", "model.shape=decoder", "task.bidirectional_prefix=true"],
         ["tokenizer.joint=false", "model.tie_embeddings=decoder", "scheduler=cosine"],
         ["model.attention=windowed", "model.window=9", "model.global_layers=[1]"],
         ["model.positions=alibi", "model.n_kv_heads=2", "+model.qk_norm=true"],
@@ -62,8 +63,31 @@ def test_what_is_right_passes(overrides: list[str], frozen: Frozen) -> None:
         ),
         (
             {"model__shape": "encoder"},
-            "model.shape must be encoder_decoder for task=translation, but is 'encoder'; "
-            "try model.shape=encoder_decoder",
+            "model.shape must be encoder_decoder or decoder for task=translation, but is "
+            "'encoder'; try model.shape=encoder_decoder",
+        ),
+        (
+            {"model__shape": "decoder", "task__preparation__max_source_length": 777},
+            "task.preparation.max_source_length plus task.preparation.max_target_length (256) must "
+            "be at most model.max_length (1024) with model.shape=decoder, which has both in one "
+            "row, but is 777; try task.preparation.max_source_length=768",
+        ),
+        (
+            {"model__shape": "decoder", "decoding__max_length": 1023},
+            "task.preparation.max_source_length plus decoding.max_length (1023) must be at most "
+            "model.max_length (1024) with model.shape=decoder, which has both in one row, but is "
+            "256; try model.max_length=1279",
+        ),
+        (
+            {"model__shape": "decoder", "tokenizer__joint": False},
+            "tokenizer.joint must be true with model.shape=decoder, which has one vocabulary, "
+            "but is false; leave tokenizer.joint out",
+        ),
+        (
+            {"task__bidirectional_prefix": True},
+            "task.bidirectional_prefix must be false with model.shape=encoder_decoder, whose "
+            "encoder sees the whole source anyway, but is true; leave it out, or try "
+            "model.shape=decoder",
         ),
         (
             {"task__preparation__max_source_length": 2000},
@@ -248,7 +272,7 @@ def test_everything_is_told_together_and_each_key_once(frozen: Frozen, told: Tol
         model__n_heads=7,
         model__dropout=1.0,
         model__norm="x",
-        model__shape="decoder",
+        model__shape="encoder",
         data__max_tokens=None,
         optimizer__lr=-1,
         seed="x",

@@ -29,25 +29,27 @@ class Tokens:
     Args:
         read: Positions that go through the encoder (or the only stack).
         written: Positions that go through the decoder of an encoder-decoder; else 0.
+        scored: Positions that the head looks at.
         read_length: Mean length of a row that is read.
         written_length: Mean length of a row that is written.
     """
 
     read: float
     written: float
+    scored: float
     read_length: float
     written_length: float
 
 
 def split_tokens(total: float, lengths: tuple[float, ...], shape: str) -> Tokens:
     """Share the positions of a batch between what is read and what is written."""
-    if shape == "encoder_decoder" and len(lengths) == 2:
+    share = lengths[-1] / sum(lengths) if len(lengths) == 2 else 1.0  # of what is written
+    if shape != "encoder_decoder":  # what is written for a text is in the same row
+        return Tokens(total, 0.0, total * share, sum(lengths), 0.0)
+    if len(lengths) == 2:
         source, target = lengths
-        share = source / (source + target)
-        return Tokens(total * share, total * (1 - share), source, target)
-    if shape == "encoder_decoder":  # one text, read by both stacks
-        return Tokens(total, total, sum(lengths), sum(lengths))
-    return Tokens(total, 0.0, sum(lengths), 0.0)
+        return Tokens(total * (1 - share), total * share, total * share, source, target)
+    return Tokens(total, total, total, sum(lengths), sum(lengths))  # one text, read by both stacks
 
 
 def training_flops(model: dict[str, Any], backbone: nn.Module, head: nn.Module, t: Tokens) -> float:
@@ -61,7 +63,7 @@ def training_flops(model: dict[str, Any], backbone: nn.Module, head: nn.Module, 
         layers = model.get("n_decoder_layers") or layers
         flops += 6.0 * weights(getattr(backbone, "decoder", None)) * t.written
         flops += 12.0 * layers * width * t.written * (t.written_length / 2 + t.read_length)
-    return flops + 6.0 * weights(head) * (t.written or t.read)
+    return flops + 6.0 * weights(head) * t.scored
 
 
 def weights(module: nn.Module | None) -> int:
@@ -103,7 +105,7 @@ def memory_bytes(
     cross = 6 * width
     written_layers = model.get("n_decoder_layers") or model["n_layers"]
     kept = t.read * model["n_layers"] * layer + t.written * written_layers * (layer + cross)
-    scores = (t.written or t.read) * outputs * (size + 2 * FLOAT)  # logits, log-softmax, gradient
+    scores = t.scored * outputs * (size + 2 * FLOAT)  # logits, log-softmax, gradient
     return {
         "weights": FLOAT * parameters * (2.0 if averaged else 1.0),
         "gradients": float(FLOAT * trained),

@@ -87,6 +87,39 @@ def texts_fit_the_model(frozen: Config, folders: list[Path]) -> Iterator[UserErr
             )
 
 
+def rows_of_a_decoder_fit(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """What a decoder reads and what it writes for it have room in one row together."""
+    model, preparation = frozen["model"], frozen["task"].get("preparation") or {}
+    longest, key = model.get("max_length"), "task.preparation.max_source_length"
+    source, target = (preparation.get(f"max_{side}_length") for side in ("source", "target"))
+    if model.get("shape") != "decoder" or not all(
+        isinstance(length, int) for length in (longest, source, target)
+    ):
+        return
+    written = (frozen.get("decoding") or {}).get("max_length")
+    lengths = {"task.preparation.max_target_length": target, "decoding.max_length": written}
+    for other, length in lengths.items():
+        if isinstance(length, int) and length <= longest < source + length:
+            yield UserError(
+                f"{key} plus {other} ({length}) must be at most model.max_length ({longest}) with "
+                f"model.shape=decoder, which has both in one row, but is {source}",
+                f"try {key}={longest - length}"
+                if longest > length + 1
+                else f"try model.max_length={source + length}",
+            )
+
+
+def prefix_belongs_to_a_decoder(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """Only a decoder has a prefix that may see itself whole."""
+    shape = frozen["model"].get("shape")
+    if frozen["task"].get("bidirectional_prefix") and shape == "encoder_decoder":
+        yield UserError(
+            "task.bidirectional_prefix must be false with model.shape=encoder_decoder, whose "
+            "encoder sees the whole source anyway, but is true",
+            "leave it out, or try model.shape=decoder",
+        )
+
+
 def outputs_have_room(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """The limits on what is decoded leave something to decode."""
     decoding = frozen.get("decoding") or {}
@@ -176,6 +209,8 @@ MODEL_RULES = (
     model_fits_together,
     model_has_a_shape_for_the_task,
     texts_fit_the_model,
+    rows_of_a_decoder_fit,
+    prefix_belongs_to_a_decoder,
     outputs_have_room,
     start_can_be_had,
     tokenizer_is_the_checkpoints,
