@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pairs import AnswerPreparation, PairPreparation
+from heed.data.plain_batch import from_plain, single_row, to_plain
 from heed.errors import UserError
 from heed.text.tokenizer import Tokenizer
 from heed.text.train import train_tokenizer
@@ -74,6 +76,7 @@ def test_a_batch_pads_each_side_with_its_own_token(tokenizer: Tokenizer) -> None
     each = [{name: rows[name][i] for name in rows} for i in range(3)]
     batch = prepared.collate(each, None)
 
+    assert isinstance(batch, PairBatch)
     assert batch.indices == [4, 5, 6]
     assert batch.records is None
     assert batch.target is not None
@@ -91,8 +94,55 @@ def test_without_targets_a_batch_has_none(tokenizer: Tokenizer) -> None:
     rows = prepared.encode({"source": RECORDS["source"]}, range(3), training=False)
     each = [{name: rows[name][i] for name in rows} for i in range(3)]
 
-    assert prepared.collate(each, None).target is None
+    batch = prepared.collate(each, None)
+    assert isinstance(batch, PairBatch)
+    assert batch.target is None
     assert [lengths[1] for lengths in rows["lengths"]] == [0, 0, 0]
+
+
+def test_a_decoder_has_both_in_one_row(tokenizer: Tokenizer) -> None:
+    prepared = preparation(tokenizer, shape="decoder", max_source_length=7, max_target_length=11)
+    rows = prepared.encode(RECORDS, [4, 5, 6], training=True)
+
+    assert prepared.streams == ("text",)
+    assert set(rows) == {*prepared.scalar_columns, *prepared.list_columns}
+    for i in range(3):
+        source, target = tokenizer.encode([RECORDS["source"][i], RECORDS["target"][i]])
+        read = [tokenizer.bos_id, *source[:6]]
+        written = [tokenizer.sep_id, *target[:9], tokenizer.eos_id]
+        assert rows["text"][i] == read + written
+        assert rows["prefix"][i] == len(read)
+        assert rows["lengths"][i] == [len(read + written)]
+        assert rows["cut"][i] == max(0, len(source) - 6) + max(0, len(target) - 9)
+    assert max(rows["cut"]) > 0
+
+    batch = prepared.collate([{name: rows[name][i] for name in rows} for i in range(3)], None)
+    assert isinstance(batch, PrefixBatch)
+    assert batch.real_tokens == sum(map(len, rows["text"]))
+    assert batch.token_positions == batch.tokens.ids.numel()
+    assert batch.prefix.lengths.tolist() == rows["prefix"]
+    assert batch.prompt.shape == (3, max(rows["prefix"]))
+    assert batch.written is not None
+    for i, (first, count) in enumerate(
+        zip(rows["prefix"], batch.written.lengths.tolist(), strict=True)
+    ):
+        asked = batch.tokens.ids[i, first + 1 : first + 1 + count].tolist()
+        assert asked == rows["text"][i][first + 1 :]
+    assert batch.written.width == int(batch.written.lengths.max())
+    assert single_row(batch, 1).prefix.lengths.tolist() == rows["prefix"][1:2]
+    kept = from_plain(to_plain(batch))
+    assert torch.equal(kept.tokens.ids, batch.tokens.ids)
+    assert kept.written.lengths.tolist() == batch.written.lengths.tolist()
+
+
+def test_without_targets_a_decoders_row_is_what_is_read(tokenizer: Tokenizer) -> None:
+    prepared = preparation(tokenizer, shape="decoder")
+    rows = prepared.encode({"source": RECORDS["source"]}, range(3), training=False)
+    batch = prepared.collate([{name: rows[name][i] for name in rows} for i in range(3)], None)
+
+    assert isinstance(batch, PrefixBatch)
+    assert [len(text) for text in rows["text"]] == rows["prefix"]
+    assert batch.written is None
 
 
 def test_the_fingerprint_changes_with_everything_rows_depend_on(tokenizer: Tokenizer) -> None:
@@ -106,6 +156,7 @@ def test_the_fingerprint_changes_with_everything_rows_depend_on(tokenizer: Token
             {"max_source_length": 59},
             {"max_target_length": 59},
             {"source_prefix": "x"},
+            {"shape": "decoder"},
         )
     ]
 
@@ -113,10 +164,13 @@ def test_the_fingerprint_changes_with_everything_rows_depend_on(tokenizer: Token
     assert preparation(tokenizer).fingerprint() == prints[0]
 
 
+@pytest.mark.parametrize("shape", ["encoder_decoder", "decoder"])
 @pytest.mark.parametrize(("key", "value"), [("max_source_length", 1), ("max_target_length", 2)])
-def test_a_limit_without_room_is_refused(tokenizer: Tokenizer, key: str, value: int) -> None:
+def test_a_limit_without_room_is_refused(
+    tokenizer: Tokenizer, key: str, value: int, shape: str
+) -> None:
     with pytest.raises(UserError, match=rf"task.preparation.{key} must be at least .* is {value}"):
-        preparation(tokenizer, **{key: value})
+        preparation(tokenizer, **{key: value, "shape": shape})
 
 
 def test_a_question_is_read_with_its_passage_and_answered_in_words(tokenizer: Tokenizer) -> None:

@@ -7,7 +7,10 @@ import math
 import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 from torch.utils.data import DataLoader
+
+from heed.commands.compose import config_dir
 
 QUIET = (
     "ignore:.*does not have many workers",
@@ -73,6 +76,12 @@ def mean_loss(task, batch) -> float:
 def predictions(task, batch):
     with torch.no_grad():
         return task.predict_batch(batch, stage="val")
+
+
+def test_every_shape_that_a_task_can_have_is_here():
+    for name in SCORES:
+        task = yaml.safe_load((config_dir() / "task" / f"{name}.yaml").read_text("utf-8"))
+        assert set(task["shapes"]) == {shape for case, shape in CASES if case == name}
 
 
 @every_case

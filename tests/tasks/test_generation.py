@@ -8,9 +8,10 @@ import pytest
 import torch
 
 
+@pytest.mark.parametrize("shape", ["encoder_decoder", "decoder"])
 @pytest.mark.parametrize("name", ["translation", "summarization", "generative_qa"])
-def test_a_prediction_is_a_text(learned, name):
-    case = learned(name, "encoder_decoder")
+def test_a_prediction_is_a_text(learned, name, shape):
+    case = learned(name, shape)
     with torch.no_grad():
         found = case.task.predict_batch(case.batch, stage="predict")
     assert [set(prediction) for prediction in found] == [{"prediction"}] * len(case.records)

@@ -52,3 +52,19 @@ def test_every_pooling_ignores_padding(make, widened, pooling):
     with torch.no_grad():
         narrow, wide = case.task.logits(case.batch), case.task.logits(widened(case.batch, 5))
     torch.testing.assert_close(narrow, wide, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pooling"), [("encoder", "mean"), ("decoder", "last"), ("encoder_decoder", "last")]
+)
+def test_pooling_follows_the_shape_unless_it_is_said(make, learned, shape, pooling):
+    case = learned("sentiment", shape)
+    said = make("sentiment", f"model.shape={shape}", f"task.pooling={pooling}")
+    other = make("sentiment", f"model.shape={shape}", "task.pooling=first")
+    for task in (said.task, other.task):
+        task.load_state_dict(case.task.state_dict())
+        task.eval()
+    with torch.no_grad():
+        logits = case.task.logits(case.batch)
+        assert torch.equal(said.task.logits(case.batch), logits)
+        assert not torch.allclose(other.task.logits(case.batch), logits)
