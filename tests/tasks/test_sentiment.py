@@ -55,7 +55,7 @@ def test_every_pooling_ignores_padding(make, widened, pooling):
 
 
 @pytest.mark.parametrize(
-    ("shape", "pooling"), [("encoder", "mean"), ("decoder", "last"), ("encoder_decoder", "last")]
+    ("shape", "pooling"), [("encoder", "mean"), ("decoder", "last"), ("encoder_decoder", "mean")]
 )
 def test_pooling_follows_the_shape_unless_it_is_said(make, learned, shape, pooling):
     case = learned("sentiment", shape)

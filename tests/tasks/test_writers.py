@@ -137,7 +137,7 @@ def test_what_is_read_is_not_learned(translators):
     longest = int(case.batch.written.lengths.max())
     assert predicted.logits.shape[:2] == predicted.labels.shape == (len(case.batch), longest)
     assert torch.equal(predicted.mask.sum(1), case.batch.written.lengths)
-    assert (predicted.labels[predicted.mask] == case.task.preparation.start_id).sum() == 0
+    assert (predicted.labels[predicted.mask] == case.task.preparation.start_ids[0]).sum() == 0
 
 
 def test_a_prediction_does_not_see_the_target(learned):

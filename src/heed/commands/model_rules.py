@@ -90,22 +90,22 @@ def texts_fit_the_model(frozen: Config, folders: list[Path]) -> Iterator[UserErr
 def rows_of_a_decoder_fit(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """What a decoder reads and what it writes for it have room in one row together."""
     model, preparation = frozen["model"], frozen["task"].get("preparation") or {}
-    longest, key = model.get("max_length"), "task.preparation.max_source_length"
-    source, target = (preparation.get(f"max_{side}_length") for side in ("source", "target"))
-    if model.get("shape") != "decoder" or not all(
-        isinstance(length, int) for length in (longest, source, target)
-    ):
+    longest, source = model.get("max_length"), preparation.get("max_source_length")
+    if model.get("shape") != "decoder":
         return
-    written = (frozen.get("decoding") or {}).get("max_length")
-    lengths = {"task.preparation.max_target_length": target, "decoding.max_length": written}
+    if not isinstance(longest, int) or not isinstance(source, int):
+        return
+    lengths = {
+        "task.preparation.max_target_length": preparation.get("max_target_length"),
+        "decoding.max_length": (frozen.get("decoding") or {}).get("max_length"),
+    }
     for other, length in lengths.items():
         if isinstance(length, int) and length <= longest < source + length:
+            key, room = "task.preparation.max_source_length", longest - length
             yield UserError(
                 f"{key} plus {other} ({length}) must be at most model.max_length ({longest}) with "
                 f"model.shape=decoder, which has both in one row, but is {source}",
-                f"try {key}={longest - length}"
-                if longest > length + 1
-                else f"try model.max_length={source + length}",
+                f"try {key}={room}" if room > 1 else f"try model.max_length={source + length}",
             )
 
 

@@ -68,7 +68,10 @@ class TwoRows:
         max_source_length: int,
         max_target_length: int,
     ) -> None:
-        self.source, self.target = source_tokenizer.around["source"], target_tokenizer.around["target"]
+        self.source, self.target = (
+            source_tokenizer.around["source"],
+            target_tokenizer.around["target"],
+        )
         self.keep_source = _room("source", max_source_length, self.source.special)
         self.keep_target = _room("target", max_target_length, self.target.special)
         self.source_pad, self.target_pad = source_tokenizer.pad_id, target_tokenizer.pad_id
