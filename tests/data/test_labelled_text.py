@@ -35,6 +35,16 @@ def test_a_row_is_cls_tokens_eos_and_the_number_of_its_label(tokenizer: Tokenize
     assert rows["cut"] == [0, 0, 0]
 
 
+def test_a_prefix_stands_before_every_text(tokenizer: Tokenizer) -> None:
+    prefixed = LabelledTextPreparation(
+        tokenizer=tokenizer, labels=LABELS, max_length=53, text_prefix="film: "
+    )
+    rows = prefixed.encode(RECORDS, range(3), training=True)
+
+    assert tokenizer.decode(rows["text"]) == ["film: " + text for text in RECORDS["text"]]
+    assert prefixed.fingerprint() != preparation(tokenizer).fingerprint()
+
+
 def test_a_long_text_loses_its_tail_and_the_loss_is_counted(tokenizer: Tokenizer) -> None:
     rows = preparation(tokenizer, max_length=5).encode(RECORDS, range(3), training=True)
 

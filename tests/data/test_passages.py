@@ -182,6 +182,22 @@ def test_without_answers_a_batch_has_none(tokenizer: Tokenizer) -> None:
     assert batch.offsets is not None
 
 
+def test_a_prefix_stands_before_every_question(tokenizer: Tokenizer) -> None:
+    plain = preparation(tokenizer, max_question_length=27)
+    prefixed = preparation(tokenizer, max_question_length=27, question_prefix="q: ")
+    expected = plain.encode(
+        {**QUESTIONS, "question": ["q: " + text for text in QUESTIONS["question"]]},
+        range(4),
+        training=True,
+    )
+    rows = prefixed.encode(QUESTIONS, range(4), training=True)
+    assert [row.tolist() for row in rows["text"]] == [row.tolist() for row in expected["text"]]
+    assert rows["start"] == expected["start"]
+    assert (
+        rows["text"][0].tolist() != plain.encode(QUESTIONS, [0], training=True)["text"][0].tolist()
+    )
+
+
 def test_a_long_question_is_cut_and_counted_once(tokenizer: Tokenizer) -> None:
     question = "Where does the river rise, and which towns does it pass on its way?"
     rows = preparation(tokenizer).encode(records((question, [])), [0], training=False)
@@ -216,10 +232,11 @@ def test_the_fingerprint_changes_with_everything_rows_depend_on(tokenizer: Token
         {"stride": 11},
         {"max_question_length": 17},
         {"negative_windows": 0.5},
+        {"question_prefix": "question: "},
         {"tokenizer": train_tokenizer(["other"], algorithm="bpe", vocabulary_size=265)},
     ]
 
-    assert len({preparation(tokenizer, **change).fingerprint() for change in changes}) == 6
+    assert len({preparation(tokenizer, **change).fingerprint() for change in changes}) == 7
 
 
 def spans_one_by_one(

@@ -25,7 +25,8 @@ class LabelledTextPreparation:
     Args:
         tokenizer: Tokenizer of the texts.
         labels: Names of the classes; a class's number is its place here.
-        max_length: Most tokens of a row, cls and eos included.
+        max_length: Most tokens of a row, special tokens included.
+        text_prefix: Text put before every text ("sst2 sentence: " for T5-like checkpoints).
 
     Raises:
         UserError: If there are fewer than two labels, one twice, or no room for text.
@@ -36,7 +37,9 @@ class LabelledTextPreparation:
     scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut", "label")
     list_columns: ClassVar[tuple[str, ...]] = ("text", "lengths")
 
-    def __init__(self, *, tokenizer: Tokenizer, labels: list[str], max_length: int) -> None:
+    def __init__(
+        self, *, tokenizer: Tokenizer, labels: list[str], max_length: int, text_prefix: str = ""
+    ) -> None:
         special = tokenizer.around["text"].special
         require_length(
             "task.preparation.max_length",
@@ -52,6 +55,7 @@ class LabelledTextPreparation:
         self.tokenizer = tokenizer
         self.labels = list(labels)
         self.max_length = max_length
+        self.text_prefix = text_prefix
         self._numbers = {name: number for number, name in enumerate(self.labels)}
 
     def encode(
@@ -62,7 +66,7 @@ class LabelledTextPreparation:
         Raises:
             UserError: If a label is not among the classes.
         """
-        texts = records["text"]
+        texts = [self.text_prefix + text for text in records["text"]]
         labels = records.get("label") or [None] * len(texts)
         around = self.tokenizer.around["text"]
         keep = self.max_length - around.special
@@ -98,7 +102,7 @@ class LabelledTextPreparation:
         )
 
     def fingerprint(self) -> str:
-        """Digest of the tokenizer, the classes and the limit."""
+        """Digest of the tokenizer, the classes, the limit and the prefix."""
         return digest(
             {
                 "preparation": type(self).__name__,
@@ -106,5 +110,6 @@ class LabelledTextPreparation:
                 "tokenizer": self.tokenizer.fingerprint,
                 "labels": self.labels,
                 "length": self.max_length,
+                **({"prefix": self.text_prefix} if self.text_prefix else {}),
             }
         )

@@ -52,6 +52,7 @@ class PassagePreparation:
         negative_windows: Share, 0 to 1, of the windows that miss their question's answer which
             training keeps. They are what teaches a model that a window may hold no answer, so that
             its scores can be compared between windows.
+        question_prefix: Text put before every question ("question: " for T5-like checkpoints).
 
     Raises:
         UserError: If there is no room for a passage, or tokens would be skipped between windows.
@@ -70,6 +71,7 @@ class PassagePreparation:
         stride: int,
         max_question_length: int,
         negative_windows: float = 1.0,
+        question_prefix: str = "",
     ) -> None:
         key = "task.preparation"
         require_length(f"{key}.max_question_length", max_question_length, 1, "a token")
@@ -96,12 +98,15 @@ class PassagePreparation:
         self.stride = stride
         self.max_question_length = max_question_length
         self.negative_windows = negative_windows
+        self.question_prefix = question_prefix
 
     def encode(
         self, records: Mapping[str, list[Any]], indices: Sequence[int], *, training: bool
     ) -> Rows:
         """Windows as rows; without an "answers" column (prediction) start and end are -1."""
-        questions = self.tokenizer.encode(records["question"])
+        questions = self.tokenizer.encode(
+            [self.question_prefix + question for question in records["question"]]
+        )
         passages = self._passages(records["context"])
         count = len(questions)
         answers = records.get("answers") or [None] * count
@@ -183,7 +188,7 @@ class PassagePreparation:
         )
 
     def fingerprint(self) -> str:
-        """Digest of the tokenizer, the limits and the choice of windows."""
+        """Digest of the tokenizer, the limits, the choice of windows and the prefix."""
         return digest(
             {
                 "preparation": type(self).__name__,
@@ -191,6 +196,7 @@ class PassagePreparation:
                 "tokenizer": self.tokenizer.fingerprint,
                 "lengths": [self.max_length, self.stride, self.max_question_length],
                 "negative_windows": self.negative_windows,
+                **({"prefix": self.question_prefix} if self.question_prefix else {}),
             }
         )
 
