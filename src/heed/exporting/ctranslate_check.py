@@ -24,7 +24,7 @@ from heed.decoding.step import Step
 from heed.errors import RunFailed
 from heed.exporting.subject import Subject
 from heed.exporting.verification import relative
-from heed.tasks.generation import TransformerStep
+from heed.tasks.writers import TransformerStep
 
 BEAMS = 5
 TIE = 1e-3  # nats: two programs may round one number so differently
