@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.stand_ins import stand_in, stand_ins
 
 from heed import cli
 from heed.commands.arguments import parse_arguments
@@ -26,7 +27,7 @@ FOLDERS = [config_dir()]
 GROUPS = groups(FOLDERS)
 # Words for what only the reader has; FOLDER and FILE are made for the test.
 PLACEHOLDER = re.compile(r"\b(?:DIR|RUN|NAME|GROUP|COMMAND|COLUMN)\b")
-FILES = ("tokenizer.json",)  # names that only look like keys
+FILES = ("tokenizer.json", "model.safetensors")  # names that only look like keys
 SHOWN_WRONG = ("heed train task=sentiment model=smal",)
 
 
@@ -92,8 +93,11 @@ def test_a_command_is_right(line: str, tmp_path: Path, monkeypatch: pytest.Monke
         return
     rest = [word for word in rest if word != "--cfg"]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "FOLDER").mkdir()
-    (tmp_path / "FILE").touch()
+    stand_in(tmp_path / "FOLDER", "pretrained")
+    for name in ("FILE", "reviews.csv"):
+        (tmp_path / name).touch()
+    if "model=pretrained" not in rest:
+        rest += stand_ins(rest, tmp_path / "checkpoint")
     arguments = parse_arguments(rest, usage="")
     if line in SHOWN_WRONG:
         with pytest.raises(UserError):
@@ -112,7 +116,7 @@ def test_options_that_are_named_exist() -> None:
             if "--config-dir" not in line:
                 named |= {
                     (group, option)
-                    for group, options in re.findall(r"(?<![\w.])(\w+)=([\w,\[\]]+)", line)
+                    for group, options in re.findall(r"(?<![\w.])(\w+)=([\w,\[\]-]+)", line)
                     if group in GROUPS
                     for option in options.strip("[]").split(",")
                 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.stand_ins import of_others, stand_ins
 
 from heed.commands.assemble import DESCRIPTIVE
 from heed.commands.bind import OURS, PARTS, listed, targets
@@ -23,16 +23,7 @@ from heed.errors import UserError
 FOLDER = config_dir()
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
 OPTIONS = {group: list(group_options([FOLDER], group)) for group in groups([FOLDER])}
-OF_OTHERS = [  # models that start from a checkpoint, which only its tokenizer goes with
-    name
-    for name in OPTIONS["model"]
-    if "pretrained" in yaml.safe_load((FOLDER / "model" / f"{name}.yaml").read_text())
-]
-ALONE = {"model": OF_OTHERS, "tokenizer": ["pretrained"]}
-BERT = {
-    **{"model_type": "bert", "vocab_size": 61, "hidden_size": 24, "num_attention_heads": 3},
-    **{"intermediate_size": 40, "num_hidden_layers": 2, "max_position_embeddings": 512},
-}
+ALONE = {"model": of_others(), "tokenizer": ["pretrained"]}  # a checkpoint has its tokenizer
 TOGETHER = [  # groups whose options do not depend on one another
     group for group in OPTIONS if group not in ("task", "data", "hydra", "experiment", "debug")
 ]
@@ -49,7 +40,7 @@ def rounds() -> list[list[str]]:
             names = [name for name in OPTIONS[group] if name not in ALONE.get(group, ())]
             words.append(f"{group}={names[number % len(names)]}")
         made.append(words)
-    for name in OF_OTHERS:
+    for name in of_others():
         made.append(["data=builtin", "task=sentiment", f"model={name}", "tokenizer=pretrained"])
     made += [["data=builtin", f"task={task}"] for task in OPTIONS["task"]]
     made += [[f"debug={name}"] for name in OPTIONS.get("debug", [])]
@@ -66,20 +57,12 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         "tokenizer=file": [f"tokenizer.path={folder}"],
         "tokenizer=hub": ["tokenizer.name=bert-base-cased"],
     }
-    bert = tmp_path_factory.mktemp("bert")
-    (bert / "config.json").write_text(json.dumps(BERT))
-    starts = {f"/model: {name}" for name in OF_OTHERS}
-    for name in OPTIONS["experiment"]:
-        text = (FOLDER / "experiment" / f"{name}.yaml").read_text()
-        if any(line.strip().endswith(tuple(starts)) for line in text.splitlines()):
-            extra[f"experiment={name}"] = [f"model.pretrained={bert}"]
-    extra |= {f"model={name}": [f"model.pretrained={bert}"] for name in OF_OTHERS}
-    return {
-        " ".join(words): compose(
-            "train", words + [more for word in words for more in extra.get(word, [])]
-        )
-        for words in rounds()
-    }
+    composed = {}
+    for words in rounds():
+        more = [more for word in words for more in extra.get(word, [])]
+        more += stand_ins(words, folder / "checkpoint")
+        composed[" ".join(words)] = compose("train", words + more)
+    return composed
 
 
 def test_every_option_is_in_some_round() -> None:
