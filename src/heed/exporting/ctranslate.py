@@ -139,10 +139,26 @@ def _fill_vocabularies(spec: Any, subject: Subject) -> None:
     target = vocabulary(tokenizers.target, backbone.target_vocabulary_size)
     spec.register_target_vocabulary(target)
     special = tokenizers.target.special_tokens
-    spec.config.bos_token = spec.config.decoder_start_token = special["bos"]
+    spec.config.bos_token = special["bos"]
+    (spec.config.decoder_start_token,) = start_tokens(tokenizers.target)
     spec.config.eos_token = special["eos"]
     # Every text can be spelt where there is no such token; the engine asks for a name all the same.
     spec.config.unk_token = special.get("unk", special["pad"])
+
+
+def start_tokens(tokenizer: Tokenizer) -> list[str]:
+    """The token that every text begins with.
+
+    Raises:
+        UserError: If it is not one.
+    """
+    start = tokenizer.tokens(tokenizer.around["target"].before)
+    if len(start) != 1:
+        raise UserError(
+            f"format=ctranslate2 starts a text with one token, but the model does with {start}",
+            "format=safetensors keeps any model",
+        )
+    return start
 
 
 def vocabulary(tokenizer: Tokenizer, size: int) -> list[str]:

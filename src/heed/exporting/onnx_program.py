@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 
 from heed.exporting.expressible import longest_row
 from heed.exporting.program import (
-    INPUTS,
+    FIELDS,
     allowed_outputs,
     dynamic_shapes,
+    input_names,
     inputs_of,
     program_of,
     tracing_inputs,
@@ -34,14 +35,15 @@ def write(subject: Subject, folder: Path) -> Written:
 
     task: Any = subject.task
     program = program_of(task)
+    names = input_names(program)
     longest = longest_row(subject.config["model"])
     with torch.no_grad(), _quiet():
         graph = torch.onnx.export(
             program,
-            tracing_inputs(task.backbone),
+            tracing_inputs(task.backbone, names),
             dynamo=True,
-            dynamic_shapes=dynamic_shapes(longest),
-            input_names=list(INPUTS),
+            dynamic_shapes=dynamic_shapes(names, longest),
+            input_names=list(names),
             output_names=list(program.outputs),
             verbose=False,
         )
@@ -54,28 +56,32 @@ def write(subject: Subject, folder: Path) -> Written:
     theirs = []
     for batch in batches:
         given = {
-            name: tensor.numpy() for name, tensor in zip(INPUTS, inputs_of(batch), strict=True)
+            name: tensor.numpy()
+            for name, tensor in zip(names, inputs_of(batch, names), strict=True)
         }
         found = tuple(torch.from_numpy(one) for one in session.run(None, given))
         theirs.append(allowed_outputs(batch, found))
     largest = difference(ours, theirs)
     require_close(largest, subject.settings["tolerance"], what=GRAPH)
     return Written(
-        PYTHON,
+        python(names),
         " and ".join(program.outputs),
         largest,
         subject.settings["tolerance"],
         {},
-        {"outputs": program.outputs, "longest_row": longest, "tokenizers": files},
+        {"inputs": names, "outputs": program.outputs, "longest_row": longest, "tokenizers": files},
     )
 
 
-PYTHON = (
-    "import onnxruntime, tokenizers",
-    'row = tokenizers.Tokenizer.from_file("FOLDER/tokenizer.json").encode(TEXTS)',
-    f'session = onnxruntime.InferenceSession("FOLDER/{GRAPH}")',
-    'print(session.run(None, {"input_ids": [row.ids], "attention_mask": [row.attention_mask]}))',
-)
+def python(names: Sequence[str]) -> tuple[str, ...]:
+    """Lines that use the graph, with what it takes as the tokenizer calls it."""
+    rows = ", ".join(f'"{name}": [row.{FIELDS[name]}]' for name in names)
+    return (
+        "import onnxruntime, tokenizers",
+        'row = tokenizers.Tokenizer.from_file("FOLDER/tokenizer.json").encode(TEXTS)',
+        f'session = onnxruntime.InferenceSession("FOLDER/{GRAPH}")',
+        f"print(session.run(None, {{{rows}}}))",
+    )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ Legend: B rows, T positions, C labels.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from heed.tasks.question_answering import QuestionAnswering
 from heed.tasks.sentiment import Sentiment
 
 INPUTS = ("input_ids", "attention_mask")
+SEGMENTS = "token_type_ids"
+FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", SEGMENTS: "type_ids"}
+"""What the `tokenizers` library calls each input."""
 
 
 class LabelProgram(nn.Module):
@@ -58,13 +62,16 @@ class SpanProgram(nn.Module):
         self.backbone = backbone
         self.head = head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) long, (B, T) long -> logits of starts and of ends, (B, T) each.
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, T) long each -> logits of starts and of ends, (B, T) each.
 
-        Nothing is masked: an answer lies in the passage, after the second special token, or, where
-        there is none, at position 0.
+        Types are 0 for the question and 1 for the passage, for backbones that have vectors for
+        them. Nothing is masked: an answer lies in the passage, after the second special token, or,
+        where there is none, at position 0.
         """
-        hidden = self.backbone.features(input_ids, _layout(attention_mask))
+        hidden = self.backbone.features(input_ids, _layout(attention_mask), token_type_ids)
         logits = self.head(hidden, torch.ones_like(attention_mask, dtype=torch.bool))
         return logits.start, logits.end
 
@@ -86,24 +93,35 @@ def program_of(task: Sentiment | QuestionAnswering) -> LabelProgram | SpanProgra
     return program.eval().requires_grad_(False)
 
 
-def inputs_of(batch: Any) -> tuple[Tensor, Tensor]:
-    """What the program takes for a batch: ids and mask, (B, T) long each."""
-    return batch.tokens.ids, batch.tokens.layout.mask().long()
+def input_names(program: LabelProgram | SpanProgram) -> tuple[str, ...]:
+    """What the program takes, in order."""
+    stack = program.backbone.encoder
+    typed = stack is not None and stack.embeddings.segments is not None
+    return (*INPUTS, SEGMENTS) if typed and isinstance(program, SpanProgram) else INPUTS
 
 
-def tracing_inputs(backbone: Transformer) -> tuple[Tensor, Tensor]:
-    """Rows to trace with, of two different lengths; sizes of 0 and 1 are never taken for others."""
+def inputs_of(batch: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
+    """What the program takes for a batch, (B, T) long each."""
+    given = (batch.tokens.ids, batch.tokens.layout.mask().long())
+    if SEGMENTS not in names:
+        return given
+    return (*given, batch.passage_mask.cumsum(1).clamp(max=1))
+
+
+def tracing_inputs(backbone: Transformer, names: Sequence[str]) -> tuple[Tensor, ...]:
+    """Rows to trace with, of different lengths; sizes of 0 and 1 are never taken for others."""
     length = min(11, backbone.max_length)
     ids = torch.arange(3 * length).view(3, length) % backbone.vocabulary_size
     lengths = torch.tensor([length, length - 1, max(1, length - 3)])
-    return ids, (torch.arange(length) < lengths[:, None]).long()
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    return (ids, mask, torch.zeros_like(ids))[: len(names)]
 
 
-def dynamic_shapes(longest: int | None) -> dict[str, dict[int, Any]]:
+def dynamic_shapes(names: Sequence[str], longest: int | None) -> dict[str, dict[int, Any]]:
     """Any number of rows of any length, or of at most `longest` tokens."""
     rows = torch.export.Dim("batch")
     length = torch.export.Dim("length", max=longest) if longest else torch.export.Dim("length")
-    return {name: {0: rows, 1: length} for name in INPUTS}
+    return {name: {0: rows, 1: length} for name in names}
 
 
 def allowed_outputs(batch: Any, found: tuple[Tensor, ...]) -> list[Tensor]:

@@ -7,6 +7,7 @@ Heed puts special tokens around a text when it prepares a batch. A program that 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,47 @@ from tokenizers.processors import TemplateProcessing
 
 from heed.errors import RunFailed
 from heed.exporting.subject import Subject
+from heed.text.template import FIRST, SECOND
 from heed.text.tokenizer import Tokenizer
 
 ONE, SOURCE, TARGET = "tokenizer.json", "source_tokenizer.json", "target_tokenizer.json"
-Template = tuple[str, str]
-"""Of one text and of two, with the roles of special tokens: ("cls A eos", "cls A sep B eos")."""
-
-TEMPLATES: dict[str, Template] = {
-    "labelled_text": ("cls A eos", "cls A sep B eos"),
-    "passages": ("cls A sep", "cls A sep B eos"),
-}
-WRITTEN: Template = ("A eos", "A B eos")  # what a model that writes text reads
 
 
-def with_template(tokenizer: Tokenizer, template: Template) -> Backend:
-    """A copy of a tokenizer that puts special tokens around what it encodes."""
+def with_template(
+    tokenizer: Tokenizer, single: Sequence[str], pair: Sequence[str] | None = None
+) -> Backend:
+    """A copy of a tokenizer that puts special tokens around what it encodes.
+
+    Args:
+        tokenizer: Whose special tokens they are.
+        single: The row of one text, as in `Template`.
+        pair: The row of two texts, whose second has type 1 with all that follows it.
+    """
     backend = Backend.from_str(tokenizer.backend.to_str())
     vocabulary = backend.get_vocab(with_added_tokens=True)
-    roles = {word for text in template for word in text.split() if word not in ("A", "B")}
+    pair = pair or (*single, SECOND)
+    roles = {role for role in (*single, *pair) if role not in (FIRST, SECOND)}
     names = {role: tokenizer.special_tokens[role] for role in roles}
-    one, two = (" ".join(names.get(word, f"${word}") for word in text.split()) for text in template)
     backend.post_processor = TemplateProcessing(
-        single=one.replace("$A", "$A:0"),
-        pair=two.replace("$B", "$B:0"),
+        single=_pieces(single, names),
+        pair=_pieces(pair, names),
         special_tokens=[(name, vocabulary[name]) for name in set(names.values())],
     )
     return backend
+
+
+def _pieces(roles: Sequence[str], names: dict[str, str]) -> list[str]:
+    """A row in the library's notation: ["[CLS]:0", "$A:0", "[SEP]:0", "$B:1", "[SEP]:1"]."""
+    second = list(roles).index(SECOND) if SECOND in roles else len(roles)
+    return [f"{names.get(role, f'${role}')}:{int(i >= second)}" for i, role in enumerate(roles)]
+
+
+def reading_rows(subject: Subject) -> tuple[Sequence[str], Sequence[str] | None]:
+    """The rows that a model reads: of one text and of two."""
+    template = subject.tokenizers.source.template
+    if subject.config["task"].get("validation_decoder"):
+        return template.source, None
+    return template.text, template.pair
 
 
 def write_tokenizers(subject: Subject, folder: Path) -> dict[str, str]:
@@ -50,10 +66,9 @@ def write_tokenizers(subject: Subject, folder: Path) -> dict[str, str]:
         Side -> file name.
     """
     writes = subject.config["task"].get("validation_decoder")
-    template = WRITTEN if writes else TEMPLATES[subject.config["task"]["kind"]]
     joint = subject.tokenizers.joint or not writes
     files = {"source": ONE if joint else SOURCE}
-    backend = with_template(subject.tokenizers.source, template)
+    backend = with_template(subject.tokenizers.source, *reading_rows(subject))
     backend.save(str(folder / files["source"]), pretty=False)
     if writes:
         files["target"] = ONE if joint else TARGET
