@@ -156,7 +156,7 @@ def test_without_its_data_texts_are_made(heed: Heed, run_folder: Runs, tmp_path:
 @pytest.mark.parametrize(
     ("task", "words", "told"),
     [
-        ("sentiment", [], "format must be one of safetensors, torch_export, onnx, ctranslate2"),
+        ("sentiment", [], "format must be one of safetensors, torch_export, onnx, ctranslate2, hf"),
         ("sentiment", ["format=onx"], "but is onx; did you mean 'onnx'?"),
         ("sentiment", ["format=ctranslate2"], "is for encoder-decoders that write text"),
         ("translation", ["format=torch_export"], "use format=ctranslate2 or format=safetensors"),

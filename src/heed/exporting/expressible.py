@@ -73,6 +73,46 @@ def ctranslate2_faults(config: Mapping[str, Any]) -> list[UserError]:
     ]
 
 
+HEADS = {"labelled_text": "label", "passages": "span"}
+
+
+def hf_faults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[UserError]:
+    """Why a run's model is none that transformers has; empty if it is one.
+
+    Args:
+        config: The run's config.
+        defaults: What the Transformer takes by itself.
+    """
+    from heed.pretrained.matching import match
+
+    model = config["model"]
+    values = {"vocabulary_size": 1000, **defaults}  # a size that tells no families apart
+    values.update({name: model[name] for name in (*defaults, "shape") if name in model})
+    try:
+        family, _ = match(values, defaults, family=model.get("family"))
+    except UserError as error:
+        return [error]
+    kind = "vocabulary" if writes_text(config) else HEADS.get(config["task"]["kind"])
+    if kind is not None and kind not in family.heads:
+        return [
+            UserError(
+                f"format=hf has no {kind} head for {family.name}, but the run's task is "
+                f"{config['task']['name']}",
+                ANYWAY,
+            )
+        ]
+    pooling = config["task"].get("pooling")
+    if kind == "label" and pooling != "pooled":
+        return [
+            UserError(
+                "format=hf needs task.pooling=pooled, as transformers' classes for labels have "
+                f"it, but the run has task.pooling={pooling}",
+                "train with task.pooling=pooled, or use format=onnx or format=safetensors",
+            )
+        ]
+    return []
+
+
 def longest_row(model: Mapping[str, Any]) -> int | None:
     """Most tokens of a row that an exported model takes; None for any number.
 

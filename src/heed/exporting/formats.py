@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heed.errors import UserError, nearest
-from heed.exporting.expressible import ctranslate2_faults, program_faults
+from heed.exporting.expressible import ctranslate2_faults, hf_faults, program_faults
 
 Config = Mapping[str, Any]
 
@@ -23,7 +23,7 @@ class Format:
         module: The module of this room that writes it.
         extra: The extra of heed-nlp that brings `packages`; None if it needs nothing more.
         packages: What has to be installed, by the names that are imported.
-        faults: What of a run's config it cannot express.
+        faults: What of a run's config it cannot express, given also the Transformer's defaults.
     """
 
     name: str
@@ -31,10 +31,10 @@ class Format:
     module: str
     extra: str | None
     packages: tuple[str, ...]
-    faults: Callable[[Config], list[UserError]]
+    faults: Callable[[Config, Config], list[UserError]]
 
 
-def _none(config: Config) -> list[UserError]:
+def _none(config: Config, defaults: Config) -> list[UserError]:
     return []
 
 
@@ -55,7 +55,7 @@ FORMATS = {
             "torch_program",
             None,
             (),
-            lambda config: program_faults(config, "torch_export"),
+            lambda config, defaults: program_faults(config, "torch_export"),
         ),
         Format(
             "onnx",
@@ -63,7 +63,7 @@ FORMATS = {
             "onnx_program",
             "onnx",
             ("onnx", "onnxscript", "onnxruntime"),
-            lambda config: program_faults(config, "onnx"),
+            lambda config, defaults: program_faults(config, "onnx"),
         ),
         Format(
             "ctranslate2",
@@ -71,7 +71,15 @@ FORMATS = {
             "ctranslate",
             "ctranslate2",
             ("ctranslate2",),
-            ctranslate2_faults,
+            lambda config, defaults: ctranslate2_faults(config),
+        ),
+        Format(
+            "hf",
+            "a folder for transformers' Auto classes: models that are exactly of a family",
+            "hf",
+            None,
+            (),
+            hf_faults,
         ),
     )
 }

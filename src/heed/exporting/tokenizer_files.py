@@ -6,14 +6,15 @@ Heed puts special tokens around a text when it prepares a batch. A program that 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
 from tokenizers.processors import TemplateProcessing
 
+from heed.data.pairs import question_and_context
+from heed.data.preparation import columns_of
 from heed.errors import RunFailed
 from heed.exporting.subject import Subject
 from heed.text.template import FIRST, SECOND
@@ -81,39 +82,40 @@ def write_tokenizers(subject: Subject, folder: Path) -> dict[str, str]:
 def _check(subject: Subject, file: Path) -> None:
     """The file makes the rows that the model was trained on, for the texts that are checked."""
     backend = Backend.from_file(str(file))
-    preparation: Any = subject.datamodule.preparation
-    from heed.data.preparation import columns_of
-
-    rows = preparation.encode(
-        columns_of(subject.examples), range(len(subject.examples)), training=False
-    )
-    limits = [row for row, cut in zip(rows["index"], rows["cut"], strict=True) if cut]
-    column = "source" if "source" in rows else "text"
-    of_record: dict[int, list[list[int]]] = {}
-    for index, row in zip(rows["index"], rows[column], strict=True):
-        of_record.setdefault(index, []).append([int(i) for i in row])
-    for index, record in enumerate(subject.examples):
-        found = of_record.get(index, [])
-        if len(found) != 1 or index in limits:
-            continue  # read in windows, or cut
-        if found[0] != encode(backend, subject, record):
+    for texts, row in texts_and_rows(subject):
+        first, second = texts[0], texts[1] if len(texts) > 1 else None
+        if list(backend.encode(first, second).ids) != row:
             raise RunFailed(
                 f"{file.name} must make the rows that the model was trained on, but does not for "
-                f"{json.dumps(record, ensure_ascii=False)[:200]}; nothing was written",
+                f"{texts[0][:200]!r}; nothing was written",
                 cause="export differs",
             )
 
 
-def encode(backend: Backend, subject: Subject, record: dict[str, Any]) -> list[int]:
-    """The row of a record as the file alone makes it."""
-    from heed.data.pairs import question_and_context
+def texts_and_rows(subject: Subject) -> Iterator[tuple[tuple[str, ...], list[int]]]:
+    """The text or texts of each example, and the row of ids that the model was trained to read.
 
-    prefix = subject.config["task"]["preparation"].get("source_prefix", "")
-    if "text" in record:
-        return list(backend.encode(record["text"]).ids)
-    if "source" in record:
-        return list(backend.encode(prefix + record["source"]).ids)
-    if subject.config["task"].get("validation_decoder"):
-        text = question_and_context(record["question"], record["context"])
-        return list(backend.encode(prefix + text).ids)
-    return list(backend.encode(record["question"], record["context"]).ids)
+    Examples that are cut, or read through several windows, are left out.
+    """
+    preparation: Any = subject.datamodule.preparation
+    examples = list(subject.examples)
+    rows = preparation.encode(columns_of(examples), range(len(examples)), training=False)
+    column = "source" if "source" in rows else "text"
+    found: dict[int, list[list[int]]] = {}
+    for index, cut, row in zip(rows["index"], rows["cut"], rows[column], strict=True):
+        found.setdefault(index, []).append([] if cut else [int(i) for i in row])
+    for index, example in enumerate(examples):
+        of_example = found.get(index, [])
+        if len(of_example) == 1 and of_example[0]:
+            yield _texts(subject, example), of_example[0]
+
+
+def _texts(subject: Subject, record: dict[str, Any]) -> tuple[str, ...]:
+    task = subject.config["task"]
+    prefix = task["preparation"].get("source_prefix", "")
+    if "question" not in record:
+        return (prefix + record["source" if "source" in record else "text"],)
+    question, context = record["question"], record["context"]
+    if task.get("validation_decoder"):
+        return (prefix + question_and_context(question, context),)
+    return question, context

@@ -77,13 +77,14 @@ def save_weights(state: Mapping[str, Tensor], file: Path) -> None:
             kept[name] = kept[name].clone()
         storages.add(storage)
     save_file(kept, file, metadata={"format": "pt", **tied})
-    file.chmod(0o666 & ~_umask())  # the library makes it its owner's alone
+    readable(file)
 
 
-def _umask() -> int:
+def readable(file: Path) -> None:
+    """Give a file the rights of any new one; the safetensors library makes it its owner's alone."""
     mask = os.umask(0o077)
     os.umask(mask)
-    return mask
+    file.chmod(0o666 & ~mask)
 
 
 def load_weights(file: Path) -> dict[str, Tensor]:

@@ -1,0 +1,120 @@
+"""Which family a Transformer is of, whoever trained it; imports no torch.
+
+A family's own words decide: its config.json of our values, read again, must give the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from heed.errors import UserError
+from heed.pretrained.families import FILES, family_named
+from heed.pretrained.family import Family
+
+Values = Mapping[str, Any]
+# No weight, and the meaning of none, depends on these.
+FREE = (
+    *("dropout", "attention_dropout", "activation_dropout", "embedding_dropout", "layer_dropout"),
+    *("kernel", "gradient_checkpointing"),
+)
+# Keys that mean something only where another has a value.
+_ONLY_WITH = {
+    "rotary_": ("positions", ("rotary",)),
+    "relative_": ("positions", ("relative",)),
+    "max_length": ("positions", ("learned",)),
+    "window": ("attention", ("windowed",)),
+    "global_layers": ("attention", ("windowed",)),
+    "tie_embeddings": ("shape", ("decoder", "encoder_decoder")),
+    "n_decoder_layers": ("shape", ("encoder_decoder",)),
+    "target_vocabulary_size": ("shape", ("encoder_decoder",)),
+}
+SEGMENTS = ".segments.weight"
+EMPTY_SEGMENTS = 2  # rows of zeros, where a family has types of tokens and the model has not
+
+
+def differences(family: Family, values: Values, defaults: Values) -> list[str]:
+    """In what a Transformer differs from the models of a family; empty if it is one of them.
+
+    Args:
+        family: The family.
+        values: Arguments of the Transformer, all of them.
+        defaults: What the Transformer takes by itself.
+    """
+    try:
+        theirs = {**defaults, **family.values(family.config(values))}
+    except (KeyError, UserError) as error:
+        return [str(error).strip("'")]
+    ours, other = _plain(values), _plain(theirs)
+    return [
+        f"model.{key} is {ours[key]}, not {other[key]}"
+        for key in sorted(ours.keys() & other.keys())
+        if ours[key] != other[key]
+    ]
+
+
+def match(values: Values, defaults: Values, *, family: str | None) -> tuple[Family, Values]:
+    """The family of a Transformer, and its values with whatever that family always has.
+
+    Args:
+        values: Arguments of the Transformer, all of them.
+        defaults: What the Transformer takes by itself.
+        family: The one that it is known to be of; None tries all.
+
+    Raises:
+        UserError: If it is of none; the nearest is named, and in what the model differs from it.
+    """
+    nearest: tuple[list[str], str] | None = None
+    for name in dict.fromkeys([family] if family else FILES.values()):
+        found = family_named(name)
+        completed = with_segments(found, values)
+        faults = differences(found, completed, defaults)
+        if not faults:
+            return found, completed
+        if nearest is None or len(faults) < len(nearest[0]):
+            nearest = (faults, name)
+    assert nearest is not None
+    faults, name = nearest
+    raise UserError(
+        "format=hf writes models that are exactly of a family of transformers "
+        f"({', '.join(dict.fromkeys(FILES.values()))}), but the nearest to the run's, {name}, "
+        f"differs: {'; '.join(faults[:6])}" + ("; ..." if len(faults) > 6 else ""),
+        "format=safetensors keeps any model; docs/export.md lists what else there is",
+    )
+
+
+def with_segments(family: Family, values: Values) -> Values:
+    """The values, with empty types of tokens where the family always has them."""
+    if values.get("n_segments"):
+        return values
+    asked = {**values, "n_segments": EMPTY_SEGMENTS}
+    try:
+        typed = any(entry.ours.endswith(SEGMENTS) for entry in family.entries(asked))
+    except (KeyError, UserError):
+        return values
+    return asked if typed else values
+
+
+def _plain(values: Values) -> dict[str, Any]:
+    """Values that tell models apart, with nothing left open."""
+    found = dict(_meaningful(values))
+    heads = values["n_heads"]
+    found["n_kv_heads"] = values.get("n_kv_heads") or heads
+    found["head_width"] = values.get("head_width") or values["d_model"] // heads
+    found["target_vocabulary_size"] = (
+        values.get("target_vocabulary_size") or values["vocabulary_size"]
+    )
+    if "n_decoder_layers" in found:
+        found["n_decoder_layers"] = values["n_decoder_layers"] or values["n_layers"]
+    if values.get("scale_embeddings") is None:
+        found["scale_embeddings"] = values["positions"] == "sinusoidal"
+    return found
+
+
+def _meaningful(values: Values) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in FREE:
+            continue
+        needed = next((need for start, need in _ONLY_WITH.items() if key.startswith(start)), None)
+        if needed is None or values.get(needed[0]) in needed[1]:
+            yield key, list(value) if isinstance(value, tuple) else value
