@@ -1,0 +1,158 @@
+"""Folders that transformers' Auto classes load: the same logits, rows and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from heed.commands.compose import compose
+from heed.commands.export import _defaults
+from heed.errors import RunFailed, UserError
+from heed.exporting import hf
+from heed.exporting.expressible import hf_faults
+from heed.exporting.hf_check import check_by_ourselves
+from heed.exporting.hf_config import values_of
+from heed.exporting.subject import Subject
+from heed.pretrained.families import family_named
+from heed.pretrained.matching import differences, match
+
+Make = Callable[..., Subject]
+BERT = [
+    *("model.norm_position=post", "+model.embedding_norm=true", "model.positions=learned"),
+    *("model.activation=gelu", "model.max_length=97", "+model.norm_epsilon=1e-12"),
+]
+LABELS, SPANS = "task.pooling=pooled", "task.preparation.max_length=97"
+
+
+@pytest.fixture(scope="module")
+def transformers() -> Any:
+    return pytest.importorskip("transformers")
+
+
+def faults(*words: str) -> list[str]:
+    config = compose("train", list(words))
+    return [str(fault) for fault in hf_faults(config, _defaults(config))]
+
+
+def test_labels_and_their_names(make_subject: Make, tmp_path: Path, transformers: Any) -> None:
+    subject = make_subject("sentiment", *BERT, LABELS, "task.preparation.max_length=97")
+    written = hf.write(subject, tmp_path)
+    assert written.compared == "logits of transformers' BertForSequenceClassification"
+    assert written.largest_difference < 1e-5
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    assert model.config.layer_norm_eps == 1e-12
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.pad_token_id == subject.tokenizers.source.pad_id
+    assert tokenizer.model_max_length == 97
+    rows = tokenizer(["It was a fine day.", "No."], padding=True, return_tensors="pt")
+    alone = tokenizer("No.", return_tensors="pt")
+    with torch.no_grad():
+        both, one = model(**rows).logits, model(**alone).logits
+    assert torch.allclose(both[1:], one, atol=1e-5)
+
+
+@pytest.mark.parametrize("segments", [0, 2])
+def test_spans_and_the_types_of_tokens(
+    segments: int, make_subject: Make, tmp_path: Path, transformers: Any
+) -> None:
+    """A model without segments gets two of zeros, since the tokenizer tells two texts apart."""
+    words = ["model.max_length=512", f"+model.n_segments={segments}"]
+    subject = make_subject("qa", *BERT[:4], *words)
+    written = hf.write(subject, tmp_path)
+    assert written.facts["architecture"] == "BertForQuestionAnswering"
+    assert written.largest_difference < 1e-5
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    types = tokenizer("Who paints?", "Ann does.")["token_type_ids"]
+    assert types == sorted(types)
+    assert set(types) == {0, 1}
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["type_vocab_size"] == 2
+
+
+def test_a_wrong_tensor_is_seen(
+    make_subject: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transformers: Any
+) -> None:
+    subject = make_subject("qa", *BERT[:4], "model.max_length=512", "+model.n_segments=2")
+    tensors = hf.tensors
+
+    def swapped(*given: Any) -> dict[str, torch.Tensor]:
+        found = tensors(*given)
+        query, key = (
+            f"bert.encoder.layer.0.attention.self.{part}.bias" for part in ("query", "key")
+        )
+        found[query], found[key] = found[key], found[query]
+        return found
+
+    monkeypatch.setattr(hf, "tensors", swapped)
+    with pytest.raises(RunFailed, match="the folder must compute what the model does"):
+        hf.write(subject, tmp_path)
+
+
+def test_without_transformers_heed_reads_the_folder(
+    make_subject: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = make_subject("sentiment", *BERT, LABELS, "task.preparation.max_length=97")
+    monkeypatch.setattr(hf.importlib.util, "find_spec", lambda name: None)
+    written = hf.write(subject, tmp_path)
+    assert "read back by Heed (transformers is not installed)" in written.compared
+    assert written.largest_difference == 0.0
+    subject.task.backbone.encoder.layers[1].feed_forward.output.bias.data[0] += 0.5
+    values, defaults = values_of(subject)
+    family, values_there = match(values, defaults, family=None)
+    assert check_by_ourselves(subject, tmp_path, family, values_there) > 1e-3
+
+
+def test_every_difference_from_a_family_counts() -> None:
+    config = compose("train", ["task=sentiment", *BERT])
+    defaults = _defaults(config)
+    values = {"vocabulary_size": 300, **defaults}
+    values.update({key: config["model"][key] for key in defaults if key in config["model"]})
+    values.update(shape="encoder", n_segments=2)
+    bert = family_named("bert")
+    assert differences(bert, values, defaults) == []
+    for key, value in (
+        ("qk_norm", True),
+        ("norm", "rms_norm"),
+        ("n_kv_heads", 1),
+        ("head_width", 3),
+        ("bias", False),
+        ("scale_embeddings", True),
+        ("attention_soft_cap", 3.0),
+        ("activation", "swiglu"),
+    ):
+        assert differences(bert, {**values, key: value}, defaults), key
+    assert differences(bert, {**values, "dropout": 0.5, "kernel": "sdpa"}, defaults) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["task=sentiment"], "the nearest to the run's"),
+        (["task=sentiment", *BERT[1:], LABELS], "differs: model.norm_position is pre, not post;"),
+        (["task=sentiment", *BERT, "task.pooling=mean"], "the run has task.pooling=mean; train"),
+        (["task=translation", "model.positions=alibi"], "format=safetensors keeps any model"),
+    ],
+)
+def test_what_no_family_has_is_named(words: list[str], told: str) -> None:
+    (fault,) = faults(*words)
+    assert told in fault
+
+
+def test_a_model_of_a_family_has_no_faults() -> None:
+    assert faults("task=sentiment", *BERT, LABELS) == []
+    assert faults("task=qa", *BERT) == []
+
+
+def test_a_tensor_without_a_place_is_named(make_subject: Make) -> None:
+    subject = make_subject("qa", *BERT[:4], "model.max_length=512")
+    subject.task.head.extra = torch.nn.Linear(2, 2)
+    values, defaults = values_of(subject)
+    family, values_there = match(values, defaults, family="bert")
+    with pytest.raises(UserError, match=r"no place in BertForQuestionAnswering for extra.weight"):
+        hf.tensors(subject, family, family.heads["span"], values_there)
