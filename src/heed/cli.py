@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model, test its best checkpoint, keep everything in a run folder"),
     "evaluate": ("evaluate", "score a run's checkpoint on a split of its data, or of other data"),
     "predict": ("predict", "read texts, write what a run's model makes of them"),
-    "export": ("export", "write a run's model for other programs: safetensors, ONNX, CTranslate2"),
+    "export": ("export", "write a run's model for other programs: ONNX, CTranslate2, transformers"),
     "reproduce": ("reproduce", "run a run again from its record: are the numbers the same?"),
     "diff": ("diff", "what differs between two runs, down to single predictions"),
     "replay": ("replay", "make a faulty step of a run again: which module, which rows"),

@@ -17,7 +17,7 @@ from heed.commands.compose import compose
 from heed.errors import RunFailed
 from heed.exporting import onnx_program, torch_program
 from heed.exporting.expressible import program_faults
-from heed.exporting.program import program_of
+from heed.exporting.program import input_names, program_of
 from heed.exporting.subject import Subject
 from heed.exporting.traceable import BandedAttention, traceable
 
@@ -55,7 +55,7 @@ def test_kernels_that_can_be_traced_stay() -> None:
     ("task", "words"),
     [
         ("sentiment", ["model.shape=decoder", "model.attention=windowed", "model.window=7"]),
-        ("qa", ["model.shape=encoder_decoder", "model.positions=learned"]),
+        long("qa", ["model.shape=encoder_decoder", "model.positions=learned"]),
         long("sentiment", ["model.positions=rotary", "model.norm=rms_norm", "task.pooling=pooled"]),
         long("qa", ["model.positions=relative", "+model.attention_soft_cap=4"]),
     ],
@@ -87,7 +87,7 @@ def test_torch_runs_what_the_model_computes(
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("qa", ["model.positions=alibi", "model.activation=swiglu"]),
+        ("qa", ["model.positions=alibi", "model.activation=swiglu", "+model.n_segments=2"]),
         long("sentiment", ["model.shape=encoder_decoder", "+model.qk_norm=true"]),
     ],
 )
@@ -99,19 +99,24 @@ def test_onnxruntime_runs_what_the_model_computes(
     written = onnx_program.write(subject, tmp_path)
     assert written.largest_difference < 1e-5
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    assert [one.name for one in session.get_inputs()] == ["input_ids", "attention_mask"]
     program = program_of(subject.task)
+    names = input_names(program)
+    assert tuple(one.name for one in session.get_inputs()) == names
+    assert names == ("input_ids", "attention_mask", "token_type_ids")[: 3 if task == "qa" else 2]
     for rows, length in ((1, 2), (5, 150)):
         ids = torch.randint(300, (rows, length))
-        mask = torch.ones_like(ids)
-        given = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
-        found: Any = session.run(None, given)
-        expected = program(ids, mask)
+        types = (torch.arange(length) > length // 2).long().expand(rows, -1)
+        given = (ids, torch.ones_like(ids), types)[: len(names)]
+        found: Any = session.run(
+            None, {name: one.numpy() for name, one in zip(names, given, strict=True)}
+        )
+        expected = program(*given)
         expected = expected if isinstance(expected, tuple) else (expected,)
         for a, b in zip(found, expected, strict=True):
             assert torch.allclose(torch.from_numpy(a), b, atol=1e-4)
 
 
+@pytest.mark.learning
 def test_a_program_that_computes_something_else_is_refused(
     make_subject: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,8 @@ _HAS: dict[str, tuple[Any, ...]] = {
     "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
     "attention_soft_cap": (None,),
     "qk_norm": (False,),
+    "n_segments": (0,),
+    "first_norm": (True,),
     "rotary_scaling": ("none", "linear"),
 }
 
@@ -84,32 +86,30 @@ def hf_faults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Us
         defaults: What the Transformer takes by itself.
     """
     from heed.pretrained.matching import match
+    from heed.pretrained.save import write_config
 
     model = config["model"]
     values = {"vocabulary_size": 1000, **defaults}  # a size that tells no families apart
     values.update({name: model[name] for name in (*defaults, "shape") if name in model})
-    try:
-        family, _ = match(values, defaults, family=model.get("family"))
-    except UserError as error:
-        return [error]
-    kind = "vocabulary" if writes_text(config) else HEADS.get(config["task"]["kind"])
-    if kind is not None and kind not in family.heads:
+    writes = writes_text(config)
+    if writes and model["shape"] != "encoder_decoder":
         return [
             UserError(
-                f"format=hf has no {kind} head for {family.name}, but the run's task is "
-                f"{config['task']['name']}",
+                "format=hf has no class for a decoder that writes one text from another, but the "
+                f"run's task is {config['task']['name']} with model.shape={model['shape']}",
                 ANYWAY,
             )
         ]
-    pooling = config["task"].get("pooling")
-    if kind == "label" and pooling != "pooled":
-        return [
-            UserError(
-                "format=hf needs task.pooling=pooled, as transformers' classes for labels have "
-                f"it, but the run has task.pooling={pooling}",
-                "train with task.pooling=pooled, or use format=onnx or format=safetensors",
-            )
-        ]
+    kind = "vocabulary" if writes else HEADS.get(config["task"]["kind"], "")
+    try:
+        family, _ = match(values, defaults, family=model.get("family"))
+        if kind:
+            pooling = config["task"].get("pooling") if kind == "label" else None
+            if pooling == "auto":
+                pooling = "last" if model["shape"] == "decoder" else "mean"  # as `pooling_for`
+            write_config(family, values, kind, pooling=pooling)
+    except UserError as error:
+        return [error]
     return []
 
 

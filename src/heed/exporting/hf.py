@@ -23,8 +23,9 @@ from heed.exporting.tokenizer_files import reading_rows, with_template
 from heed.exporting.verification import require_close
 from heed.exporting.weights import WEIGHTS, readable
 from heed.pretrained.checkpoint import CONFIG_NAME, GENERATION_NAME
-from heed.pretrained.family import Family, Head
+from heed.pretrained.family import Family
 from heed.pretrained.matching import SEGMENTS, match
+from heed.pretrained.save import their_head, write_tensors
 from heed.text.tokenizer import JSON_NAME, Tokenizer
 
 AUTO = {
@@ -40,10 +41,12 @@ def write(subject: Subject, folder: Path) -> Written:
     model = subject.config["model"]
     family, values = match(arguments, defaults, family=model.get("family"))
     kind = head_kind(subject)
-    head = family.heads[kind]
-    save_file(tensors(subject, family, head, values), folder / WEIGHTS, metadata={"format": "pt"})
+    found = tensors(subject, family, values, kind)
+    save_file(found, folder / WEIGHTS, metadata={"format": "pt"})
     readable(folder / WEIGHTS)
-    write_json(folder / CONFIG_NAME, config_json(subject, family, head, values))
+    config = config_json(subject, family, values, kind)
+    architecture = config["architectures"][0]
+    write_json(folder / CONFIG_NAME, config)
     if kind == "vocabulary":
         write_json(folder / GENERATION_NAME, generation_json(subject))
     write_tokenizer(subject, folder, typed=bool(values.get("n_segments")))
@@ -56,10 +59,10 @@ def write(subject: Subject, folder: Path) -> Written:
     tolerance = subject.settings["tolerance"]
     require_close(largest, tolerance, what="the folder")
     compared = {
-        "transformers": f"logits of transformers' {head.architecture}",
+        "transformers": f"logits of transformers' {architecture}",
         "heed": "logits of the folder read back by Heed (transformers is not installed)",
     }[by]
-    facts = {"family": family.name, "architecture": head.architecture, "checked_by": by}
+    facts = {"family": family.name, "architecture": architecture, "checked_by": by}
     return Written(python(kind, auto), compared, largest, tolerance, {}, facts)
 
 
@@ -87,42 +90,34 @@ def python(kind: str, auto: str) -> tuple[str, ...]:
 
 
 def tensors(
-    subject: Subject, family: Family, head: Head, values: Mapping[str, Any]
+    subject: Subject, family: Family, values: Mapping[str, Any], kind: str
 ) -> dict[str, Tensor]:
-    """The tensors of the family, by its names; a shared one once.
+    """The tensors of the family, by its names.
 
     Raises:
         UserError: If one of ours has no place among them.
     """
     task: Any = subject.task
-    found: dict[str, Tensor] = {}
-    state = dict(task.backbone.state_dict(keep_vars=True))
-    heads = dict(task.head.state_dict(keep_vars=True))
-    placed: set[int] = set()
-    for entry in family.entries(values):
-        ours = state.get(entry.ours)
-        if ours is None and entry.ours.endswith(SEGMENTS):
-            ours = torch.zeros(values["n_segments"], values["d_model"])
-        if ours is None and entry.optional:
-            continue
-        assert ours is not None, f"the family names {entry.ours}, which the model has not"
-        placed.add(ours.data_ptr())
-        for name, theirs in entry.write(ours.detach()):
-            found[f"{family.prefix}.{name}" if family.prefix else name] = theirs
-    for entry in head.entries(values):
-        if entry.ours not in heads:
-            continue
-        placed.add(heads[entry.ours].data_ptr())
-        for name, theirs in entry.write(heads[entry.ours].detach()):
-            inside = family.prefix and name.startswith(family.within)
-            found[f"{family.prefix}.{name}" if inside else name] = theirs
-    left = [name for name, tensor in {**state, **heads}.items() if tensor.data_ptr() not in placed]
+    backbone = dict(task.backbone.state_dict(keep_vars=True))
+    head = dict(task.head.state_dict(keep_vars=True))
+    entries = list(family.entries(values))
+    for entry in entries:
+        if entry.ours.endswith(SEGMENTS) and entry.ours not in backbone:
+            backbone[entry.ours] = torch.zeros(values["n_segments"], values["d_model"])
+    placed = {backbone[entry.ours].data_ptr() for entry in entries if entry.ours in backbone}
+    placed |= {
+        head[entry.ours].data_ptr()
+        for entry in their_head(family, kind).entries(values)
+        if entry.ours in head
+    }
+    left = [name for name, one in {**backbone, **head}.items() if one.data_ptr() not in placed]
     if left:
         raise UserError(
-            f"format=hf has no place in {head.architecture} for {', '.join(left[:5])}",
+            f"format=hf has no place in {their_head(family, kind).architecture} for "
+            f"{', '.join(left[:5])}",
             "format=safetensors keeps any model",
         )
-    return {name: tensor.contiguous().clone() for name, tensor in found.items()}
+    return write_tensors(family, values, backbone, head, kind)
 
 
 def write_tokenizer(subject: Subject, folder: Path, *, typed: bool) -> None:

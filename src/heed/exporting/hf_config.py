@@ -8,10 +8,10 @@ from typing import Any
 
 from heed.backbone.transformer import Transformer
 from heed.decoding.beam import BeamDecoder
-from heed.errors import UserError
 from heed.exporting.subject import Subject
-from heed.pretrained.family import Family, Head
+from heed.pretrained.family import Family
 from heed.pretrained.load import kind_of
+from heed.pretrained.save import write_config
 
 Values = dict[str, Any]
 
@@ -35,40 +35,29 @@ def values_of(subject: Subject) -> tuple[Values, Values]:
 
 
 def head_kind(subject: Subject) -> str:
-    """What families call the head of the run's task.
-
-    Raises:
-        UserError: If it pools a text as no family's class does.
-    """
+    """What families call the head of the run's task; "" for one that none has."""
     task: Any = subject.task
-    kind = kind_of(task.head)
-    if kind == "label" and task.head.pooling != "pooled":
-        raise UserError(
-            "format=hf needs task.pooling=pooled, as transformers' classes for labels have it, "
-            f"but the run has task.pooling={task.head.pooling}",
-            "train with task.pooling=pooled, or use format=onnx or format=safetensors",
-        )
-    return kind
+    return kind_of(task.head)
 
 
 def config_json(
-    subject: Subject, family: Family, head: Head, values: Mapping[str, Any]
+    subject: Subject, family: Family, values: Mapping[str, Any], kind: str
 ) -> dict[str, Any]:
     """config.json."""
     target = subject.tokenizers.target
-    found: dict[str, Any] = {
-        "architectures": [head.architecture],
-        **family.config(values),
-        "dtype": "float32",
-        "pad_token_id": target.pad_id,
-    }
-    if subject.labels:
-        found["id2label"] = {str(i): label for i, label in enumerate(subject.labels)}
-        found["label2id"] = {label: i for i, label in enumerate(subject.labels)}
+    task: Any = subject.task
+    labels = subject.labels if kind == "label" else None
+    pooling = task.head.pooling if kind == "label" else None
+    found = write_config(family, values, kind, labels, pooling)
+    found["dtype"] = "float32"
+    found.setdefault("pad_token_id", target.pad_id)
+    if labels:
         found["problem_type"] = "single_label_classification"
         found["classifier_dropout"] = subject.config["task"].get("head_dropout")
     if values["shape"] != "encoder":
-        found.update(bos_token_id=target.bos_id, eos_token_id=target.eos_id)
+        found.setdefault("bos_token_id", target.bos_id)
+        found.setdefault("eos_token_id", target.eos_id)
+    if values["shape"] == "encoder_decoder":
         found["decoder_start_token_id"] = target.around["target"].before[0]
     return found
 

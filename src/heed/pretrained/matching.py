@@ -38,14 +38,16 @@ def differences(family: Family, values: Values, defaults: Values) -> list[str]:
 
     Args:
         family: The family.
-        values: Arguments of the Transformer, all of them.
+        values: Arguments of the Transformer, complete.
         defaults: What the Transformer takes by itself.
     """
     try:
         theirs = {**defaults, **family.values(family.config(values))}
-    except (KeyError, UserError) as error:
-        return [str(error).strip("'")]
-    ours, other = _plain(values), _plain(theirs)
+    except KeyError as error:
+        return [f"its config.json has no word for {error}"]
+    except UserError as error:
+        return [str(error)]
+    ours, other = dict(_meaningful(values)), dict(_meaningful(complete(theirs)))
     return [
         f"model.{key} is {ours[key]}, not {other[key]}"
         for key in sorted(ours.keys() & other.keys())
@@ -64,6 +66,7 @@ def match(values: Values, defaults: Values, *, family: str | None) -> tuple[Fami
     Raises:
         UserError: If it is of none; the nearest is named, and in what the model differs from it.
     """
+    values = complete(values)
     nearest: tuple[list[str], str] | None = None
     for name in dict.fromkeys([family] if family else FILES.values()):
         found = family_named(name)
@@ -95,20 +98,21 @@ def with_segments(family: Family, values: Values) -> Values:
     return asked if typed else values
 
 
-def _plain(values: Values) -> dict[str, Any]:
-    """Values that tell models apart, with nothing left open."""
-    found = dict(_meaningful(values))
-    heads = values["n_heads"]
-    found["n_kv_heads"] = values.get("n_kv_heads") or heads
-    found["head_width"] = values.get("head_width") or values["d_model"] // heads
-    found["target_vocabulary_size"] = (
-        values.get("target_vocabulary_size") or values["vocabulary_size"]
-    )
-    if "n_decoder_layers" in found:
-        found["n_decoder_layers"] = values["n_decoder_layers"] or values["n_layers"]
-    if values.get("scale_embeddings") is None:
-        found["scale_embeddings"] = values["positions"] == "sinusoidal"
-    return found
+def complete(values: Values) -> dict[str, Any]:
+    """The values with nothing left open, as the Transformer would settle it."""
+    return {
+        **values,
+        "n_kv_heads": values.get("n_kv_heads") or values["n_heads"],
+        "head_width": values.get("head_width") or values["d_model"] // values["n_heads"],
+        "n_decoder_layers": values.get("n_decoder_layers") or values["n_layers"],
+        "target_vocabulary_size": values.get("target_vocabulary_size") or values["vocabulary_size"],
+        "scale_embeddings": _given(values, "scale_embeddings", values["positions"] == "sinusoidal"),
+        "qkv_bias": _given(values, "qkv_bias", values["bias"]),
+    }
+
+
+def _given(values: Values, key: str, otherwise: Any) -> Any:
+    return otherwise if values.get(key) is None else values[key]
 
 
 def _meaningful(values: Values) -> Iterator[tuple[str, Any]]:
