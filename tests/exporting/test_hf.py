@@ -75,6 +75,42 @@ def test_spans_and_the_types_of_tokens(
     assert config["type_vocab_size"] == 2
 
 
+@pytest.mark.parametrize(
+    ("task", "words", "architecture"),
+    [
+        (
+            "sentiment",
+            [
+                *("model.norm_position=pre", "model.positions=learned"),
+                *("model.activation=gelu_tanh", "task.pooling=last_unbiased"),
+            ],
+            "GPT2ForSequenceClassification",
+        ),
+        (
+            "qa",
+            [
+                *("model.norm_position=pre", "model.positions=rotary", "model.norm=rms_norm"),
+                *("model.activation=swiglu", "model.bias=false", "model.n_kv_heads=1"),
+            ],
+            "LlamaForQuestionAnswering",
+        ),
+    ],
+)
+def test_decoders(
+    task: str,
+    words: list[str],
+    architecture: str,
+    make_subject: Make,
+    tmp_path: Path,
+    transformers: Any,
+) -> None:
+    subject = make_subject(task, "model.shape=decoder", "model.max_length=512", *words)
+    assert hf_faults(subject.config, _defaults(dict(subject.config))) == []
+    written = hf.write(subject, tmp_path)
+    assert written.facts["architecture"] == architecture
+    assert written.largest_difference < 1e-5
+
+
 def test_a_wrong_tensor_is_seen(
     make_subject: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transformers: Any
 ) -> None:

@@ -100,11 +100,14 @@ def with_segments(family: Family, values: Values) -> Values:
 
 def complete(values: Values) -> dict[str, Any]:
     """The values with nothing left open, as the Transformer would settle it."""
+    both = values["shape"] == "encoder_decoder"
     return {
         **values,
         "n_kv_heads": values.get("n_kv_heads") or values["n_heads"],
         "head_width": values.get("head_width") or values["d_model"] // values["n_heads"],
-        "n_decoder_layers": values.get("n_decoder_layers") or values["n_layers"],
+        "n_decoder_layers": (values.get("n_decoder_layers") or values["n_layers"])
+        if both
+        else None,
         "target_vocabulary_size": values.get("target_vocabulary_size") or values["vocabulary_size"],
         "scale_embeddings": _given(values, "scale_embeddings", values["positions"] == "sinusoidal"),
         "qkv_bias": _given(values, "qkv_bias", values["bias"]),
