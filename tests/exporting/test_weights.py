@@ -73,6 +73,12 @@ def test_a_truncated_file_is_named(make_subject: Make, tmp_path: Path) -> None:
 
 def test_no_places_of_this_machine(make_subject: Make, tmp_path: Path) -> None:
     subject = make_subject("sentiment", "data.path=/home/somebody/data", "paths.output_dir=/home/x")
-    text = str(weights.portable(subject.config))
+    config = {**subject.config, "adapter": {"r": 4}}
+    config["model"] = {**config["model"], "pretrained": "/home/x/my-bert"}
+    portable = weights.portable(config)
+    assert portable["adapter"] is None
+    assert portable["model"]["pretrained"] == "my-bert"
+    assert subject.config["paths"]["output_dir"] == "/home/x", "the run's own stays as it was"
+    text = str(portable)
     assert "/home" not in text
     assert str(Path.home()) not in text

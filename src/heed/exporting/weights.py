@@ -109,7 +109,7 @@ def load_weights(file: Path) -> dict[str, Tensor]:
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without the places of the machine it was written on, and without trackers."""
+    """The config without places of the machine it was written on, trackers and adapter."""
     found = copy.deepcopy(dict(config))
     found["paths"] = dict.fromkeys(found["paths"])
     found["data"].update(path=None, cache_dir=None)
@@ -119,6 +119,10 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
     found["model"]["init_from"] = None
     if isinstance(found["tokenizer"].get("path"), str):
         found["tokenizer"]["path"] = None
+    if str(found["model"].get("pretrained") or "").startswith(("/", "~")):
+        found["model"]["pretrained"] = Path(found["model"]["pretrained"]).name
+    if found.get("adapter"):
+        found["adapter"] = None  # merged into the weights
     found["logger"] = {}
     found["resume"] = None
     return found
