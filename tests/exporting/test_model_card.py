@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from heed.exporting.export import code
 from heed.exporting.model_card import model_card, shorten
 from heed.exporting.subject import Subject, Written
+from heed.exporting.tokenizer_files import reading_rows, texts_and_rows, with_template
 
 Make = Callable[..., Subject]
 WRITTEN = Written(("x = 1",), "logits", 2.5e-7, 1e-4, {"greedy": (6, 7)}, {"longest_row": 97})
@@ -75,3 +78,22 @@ def test_a_run_without_a_test_has_no_results(make_subject: Make) -> None:
 )
 def test_places_are_cut_to_their_names(word: str, shown: str) -> None:
     assert shorten(word) == shown
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "said"),
+    [
+        ("sentiment", "text_prefix", "Every text was read with `sst2: ` before it."),
+        ("qa", "question_prefix", "Every question was read with `sst2: ` before it."),
+        ("summarization", "source_prefix", "Every text was read with `sst2: ` before it."),
+    ],
+)
+def test_a_prefix_is_told_and_tried(task: str, key: str, said: str, make_subject: Make) -> None:
+    subject = make_subject(task, f"task.preparation.{key}='sst2: '")
+    assert said in model_card(subject, "onnx", WRITTEN, (), 1)
+    (line,) = code(("TEXTS",), subject, Path("x"))
+    assert line.startswith("'sst2: ")
+    texts, row = next(iter(texts_and_rows(subject)))
+    backend = with_template(subject.tokenizers.source, *reading_rows(subject))
+    assert backend.encode(*(*texts, None)[:2]).ids == row
+    assert texts[0].startswith("sst2: ")

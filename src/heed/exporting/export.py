@@ -14,6 +14,7 @@ from heed.exporting.destination import size_of, whole_folder
 from heed.exporting.formats import Format
 from heed.exporting.model_card import checked, model_card
 from heed.exporting.subject import Subject, Written
+from heed.exporting.tokenizer_files import prefix_of
 
 SCHEMA = 1
 REPORT = "export.json"
@@ -49,11 +50,10 @@ def export(subject: Subject, form: Format, output: Path) -> tuple[Written, list[
 
 def code(lines: tuple[str, ...], subject: Subject, folder: Path) -> tuple[str, ...]:
     """Lines of Python with the folder, and a made-up example of what the model reads."""
-    config = subject.config["task"]
-    prefix = config["preparation"].get("source_prefix", "")
+    prefix = prefix_of(subject.config["task"])
     if "question" in subject.examples[0]:
         read = dict(_PASSAGE)
-        texts = f"{read['question']!r}, {read['context']!r}"
+        texts = f"{prefix + read['question']!r}, {read['context']!r}"
         text = repr(prefix + question_and_context(**_PASSAGE))
     else:
         read = {"source" if "source" in subject.examples[0] else "text": _SENTENCE}

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from heed.exporting.subject import Subject, Written
+from heed.exporting.tokenizer_files import prefix_of
 from heed.files import readable_bytes
 
 UNKNOWN = "unknown"
@@ -149,9 +150,10 @@ def _limits(subject: Subject, written: Written) -> list[str]:
     lines = []
     if written.facts.get("longest_row"):
         lines += [f"A row has at most {written.facts['longest_row']} tokens.", ""]
-    prefix = subject.config["task"]["preparation"].get("source_prefix")
+    prefix = prefix_of(subject.config["task"])
     if prefix:
-        lines += [f"Every text was read with `{prefix}` before it.", ""]
+        what = "question" if "question" in subject.examples[0] else "text"
+        lines += [f"Every {what} was read with `{prefix}` before it.", ""]
     if subject.labels and "outputs" in written.facts:
         numbered = ", ".join(f"{i}: {label}" for i, label in enumerate(subject.labels))
         lines += [f"The labels by number are {numbered}.", ""]

@@ -6,7 +6,7 @@ Heed puts special tokens around a text when it prepares a batch. A program that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,19 @@ def texts_and_rows(subject: Subject) -> Iterator[tuple[tuple[str, ...], list[int
             yield _texts(subject, example), of_example[0]
 
 
+def prefix_of(task: Mapping[str, Any]) -> str:
+    """The text that a run put before every text, source or question."""
+    preparation = task["preparation"]
+    keys = ("source_prefix", "text_prefix", "question_prefix")
+    return next((preparation[key] for key in keys if preparation.get(key)), "")
+
+
 def _texts(subject: Subject, record: dict[str, Any]) -> tuple[str, ...]:
     task = subject.config["task"]
-    prefix = task["preparation"].get("source_prefix", "")
+    prefix = prefix_of(task)
     if "question" not in record:
         return (prefix + record["source" if "source" in record else "text"],)
     question, context = record["question"], record["context"]
     if task.get("validation_decoder"):
         return (prefix + question_and_context(question, context),)
-    return question, context
+    return prefix + question, context
