@@ -237,7 +237,10 @@ def test_a_folder_in_the_place_of_ones_own_is_not_ones_own(
 
 
 def test_every_target_of_heeds_own_configs_is_defined_in_heed() -> None:
-    rooms = ("backbone", "data", "decoding", "tasks", "text", "tracking", "training")
+    rooms = (
+        *("backbone", "data", "decoding", "finetuning", "pretrained"),
+        *("tasks", "text", "tracking", "training"),
+    )
     assert len(own_targets()) > 25
     for target in own_targets():
         module, _, name = target.rpartition(".")
