@@ -70,7 +70,7 @@ HEAVY = (
     *("optuna", "matplotlib", "pandas", "peft"),
 )
 # What one task may import of `tasks`.
-SHARED_BY_TASKS = {"base", "generation", "writers"}
+SHARED_BY_TASKS = {"base", "generation", "language_modelling", "writers"}
 
 
 class Import(NamedTuple):

@@ -321,6 +321,60 @@ def test_a_start_needs_its_sizes(run: Path, told: Told) -> None:
     validate(compose("train", [*words, "model.n_kv_heads=4"]))  # as many as there are heads
 
 
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("model.norm_position=post", "model.norm_position must be 'pre', as in RUN, but is 'post'"),
+        ("model.activation=gelu", "model.activation must be 'relu', as in RUN, but is 'gelu'"),
+        ("model.attention=additive", "model.attention must be 'scaled_dot_product', as in RUN"),
+        ("+model.qk_norm=true", "model.qk_norm must be false, as in RUN, but is true"),
+        ("+model.scale_embeddings=false", "model.scale_embeddings must be true, as in RUN"),
+        ("model.n_layers=3", "model.n_layers must be 2, as the encoder of RUN has, but is 3"),
+        (
+            "model.n_decoder_layers=1",
+            "model.n_decoder_layers must be 2, as the decoder of RUN has, but is 1",
+        ),
+    ],
+)
+def test_a_start_needs_its_kind_of_model(run: Path, told: Told, word: str, fault: str) -> None:
+    words = ["tokenizer=file", f"tokenizer.path={run}/tokenizer", f"model.init_from={run}"]
+    (found, *_) = told(validate, compose("train", [*words, word]))
+    assert found.startswith(fault.replace("RUN", str(run)))
+
+
+def test_what_does_not_shape_weights_may_differ_from_a_start(run: Path) -> None:
+    words = ["tokenizer=file", f"tokenizer.path={run}/tokenizer", f"model.init_from={run}"]
+    other = ["model.dropout=0.3", "model.max_length=77", "model.kernel=sdpa"]
+    other += ["task.preparation.max_source_length=77", "task.preparation.max_target_length=77"]
+    other += ["decoding.max_length=77", "+model.rotary_base=500.0"]
+    validate(compose("train", [*words, *other]))
+    wider = ["model.attention=windowed", "model.window=16"]
+    validate(compose("train", [*words, *wider]))
+
+
+def test_a_start_has_a_stack_that_the_model_has_too(
+    tmp_path: Path, run: Path, frozen: Frozen, told: Told
+) -> None:
+    (run / "config.yaml").write_text(yaml.safe_dump(frozen("task=causal_lm")))
+    words = ["tokenizer=file", f"tokenizer.path={run}/tokenizer", f"model.init_from={run}"]
+    assert told(validate, compose("train", ["task=masked_lm", *words])) == [
+        f"model.shape must be decoder or encoder_decoder with model.init_from={run}, whose "
+        "weights are a bare decoder's, but is 'encoder'; "
+        "start from a run whose model has the encoder"
+    ]
+    validate(compose("train", ["task=translation", *words]))
+
+
+def test_one_table_cannot_start_from_two(run: Path, frozen: Frozen, told: Told) -> None:
+    (run / "config.yaml").write_text(yaml.safe_dump(frozen("model.tie_embeddings=none")))
+    words = ["tokenizer=file", f"tokenizer.path={run}/tokenizer", f"model.init_from={run}"]
+    assert told(validate, compose("train", words)) == [
+        f"model.tie_embeddings must be none, as in {run}, which has a table for each side, "
+        "but is all; write model.tie_embeddings=none"
+    ]
+    validate(compose("train", [*words, "task=sentiment"]))
+
+
 def test_a_start_must_be_a_run(tmp_path: Path, frozen: Frozen, told: Told) -> None:
     config = put(frozen(), model__init_from=str(tmp_path))
     assert told(validate, config) == [
@@ -359,6 +413,7 @@ def test_every_range_is_of_a_key_that_some_config_has(frozen: Frozen) -> None:
     configs = [
         frozen("task=sentiment", "optimizer=sgd", "scheduler=linear", "adapter=lora"),
         frozen("task=qa", "optimizer=adafactor", "decoding=sample", "trainer=ddp"),
+        frozen("task=masked_lm"),
         frozen(),
     ]
     for key in RANGES:

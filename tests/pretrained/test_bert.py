@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.heads.label import LabelHead
+from heed.heads.masked import MaskedTokenHead
 from heed.heads.span import SpanHead
 from heed.pretrained.bert import FAMILY
 from heed.pretrained.checkpoint import Checkpoint
@@ -100,6 +101,30 @@ def test_span_head(tmp_path: Path, transformers: Any) -> None:
     start, end = head(hidden, REAL)
     torch.testing.assert_close(start[REAL], expected.start_logits[REAL], atol=1e-5, rtol=0)
     torch.testing.assert_close(end[REAL], expected.end_logits[REAL], atol=1e-5, rtol=0)
+
+
+def test_masked_head(tmp_path: Path, transformers: Any) -> None:
+    config = transformers.BertConfig(
+        vocab_size=61, intermediate_size=40, max_position_embeddings=16, **SHAPES[0]
+    )
+    theirs = randomized(transformers.BertForMaskedLM(config))
+    theirs.save_pretrained(tmp_path)
+    ids, kwargs = inputs(61)
+    expected = theirs(ids, **kwargs).logits
+    checkpoint = Checkpoint(str(tmp_path))
+    values = FAMILY.values(checkpoint.config)
+    backbone = Transformer(**values).eval()
+    head = MaskedTokenHead(
+        d_model=24,
+        vocabulary_size=61,
+        tied=backbone.output_embedding,
+        norm_epsilon=backbone.norm_epsilon,
+    )
+    report = load_pretrained(checkpoint, FAMILY, values, backbone, head)
+    found = head(backbone.encode(ids, Padded(LENGTHS, 9), kwargs["token_type_ids"]))
+    torch.testing.assert_close(found[REAL], expected[REAL], atol=3e-5, rtol=0)
+    assert report.fresh == []
+    assert report.left_out == []
 
 
 def test_rows_are_those_of_the_makers(bert: Path, transformers: Any) -> None:

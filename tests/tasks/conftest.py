@@ -13,12 +13,14 @@ import torch
 from heed.backbone.layout import Padded
 from heed.commands.assemble import Parts, assemble
 from heed.commands.compose import compose
-from heed.data.batch import Batch, PrefixBatch, SpanBatch, TextBatch, Tokens
+from heed.data.batch import Batch, MaskedBatch, PrefixBatch, SpanBatch, TextBatch, Tokens
 from heed.data.preparation import columns_of
 
 STEPS = 90
 ENOUGH = 0.015  # loss at which a batch counts as learned by heart
 ROWS = {"translation": 7, "summarization": 3, "generative_qa": 3, "sentiment": 7, "qa": 5}
+ROWS |= {"masked_lm": 5, "causal_lm": 5}
+UNSMOOTHED = ("qa", "masked_lm", "causal_lm")
 SMALL = (
     "data=builtin",
     "data.source.train_size=61",
@@ -76,7 +78,7 @@ def make(cache_dir: Path) -> Callable[..., Case]:
 
     def make_case(name: str, *overrides: str) -> Case:
         words = [*SMALL, f"task={name}", f"paths.cache_dir={cache_dir}"]
-        words += [] if name == "qa" else ["task.label_smoothing=0.0"]
+        words += [] if name in UNSMOOTHED else ["task.label_smoothing=0.0"]
         words += ["task.head_dropout=0.0"] if name == "sentiment" else []
         torch.manual_seed(3)
         parts = assemble(compose("train", [*words, *overrides]))
@@ -131,7 +133,7 @@ def widened() -> Callable[..., Batch]:
             return replace(
                 batch, tokens=wider(batch.tokens, extra), passage_mask=mask, offsets=offsets
             )
-        if isinstance(batch, (PrefixBatch, TextBatch)):
+        if isinstance(batch, (MaskedBatch, PrefixBatch, TextBatch)):
             return replace(batch, tokens=wider(batch.tokens, extra))
         target = wider(batch.target, extra) if batch.target else None
         return replace(batch, source=wider(batch.source, extra), target=target)

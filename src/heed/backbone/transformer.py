@@ -145,6 +145,7 @@ class Transformer(nn.Module):
         self.target_vocabulary_size = target_vocabulary_size or vocabulary_size
         self.tie_embeddings = tie_embeddings
         self.logit_soft_cap = logit_soft_cap
+        self.norm_epsilon = norm_epsilon
         self._build(parts, n_layers, n_decoder_layers or n_layers)
 
     def _build(self, parts: Parts, n_layers: int, n_decoder_layers: int) -> None:

@@ -128,18 +128,22 @@ def build_corpus(
     """The records that `data=` names, as the task reads them; arguments as for `assemble`."""
     from heed.data.corpus import Corpus
     from heed.data.no_source import NoSource
-    from heed.data.records import record_kind
+    from heed.data.records import columns_of_kind, record_kind
 
-    data = config["data"]
+    data, kind = config["data"], config["task"]["kind"]
+    own_labels = data["labels"] if kind == data["kind"] else None
+
+    def columns(named: dict[str, Any]) -> dict[str, Any]:
+        return columns_of_kind(named, data=data["kind"], wanted=kind)
 
     def source() -> Any:
         return build(data["source"], key="data.source")
 
     def make(**given: Any) -> Corpus:
         return Corpus(
-            **{"kind": record_kind(config["task"]["kind"], labels=data["labels"]), **given},
-            columns=data["columns"],
-            split_columns=data["split_columns"],
+            **{"kind": record_kind(kind, labels=own_labels), **given},
+            columns=columns(data["columns"]),
+            split_columns={split: columns(named) for split, named in data["split_columns"].items()},
             invalid=data["invalid"],
             cache_dir=data["cache_dir"],
         )
@@ -157,7 +161,7 @@ def build_corpus(
             return corpus
     return make(
         source=source() if reads_data else NoSource(),
-        kind=record_kind(config["task"]["kind"], labels=labels or data["labels"]),
+        kind=record_kind(kind, labels=labels or own_labels),
     )
 
 

@@ -111,6 +111,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
 
     from heed.commands.assemble import build_backbone
     from heed.heads.label import LabelHead, pooling_for
+    from heed.heads.masked import MaskedTokenHead
     from heed.heads.span import SpanHead
     from heed.heads.vocabulary import VocabularyHead
 
@@ -123,6 +124,12 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
                 vocabulary_size=backbone.target_vocabulary_size,
                 tied=backbone.output_embedding,
                 bias=False,
+            )
+        elif task["kind"] == "texts":
+            head = MaskedTokenHead(
+                d_model=backbone.d_model,
+                vocabulary_size=sizes[0],
+                tied=backbone.output_embedding,
             )
         elif task["kind"] == "passages":
             head = SpanHead(d_model=backbone.d_model)
@@ -216,6 +223,7 @@ def work_lines(
     if rows:
         tokens = min(tokens or math.inf, rows * sum(lengths))
     shared = split_tokens(tokens, lengths, config["model"]["shape"])
+    shared.scored *= scored_share(config)
     accumulated = config["trainer"].get("accumulate_grad_batches", 1)
     flops = training_flops(config["model"], backbone, head, shared) * accumulated
     work = f"work        about {human(flops)}FLOPs a step of {human(tokens * accumulated)} tokens"
@@ -225,12 +233,11 @@ def work_lines(
         total = config["trainer"]["max_steps"] if config["trainer"]["max_steps"] != -1 else None
     if total:
         work += f", {human(flops * total)}FLOPs in all"
-    writes = bool(config["task"].get("validation_decoder"))
     parts = memory_bytes(
         config,
         count_parameters(backbone, head),
         shared,
-        outputs if writes else 0,
+        outputs if of_tokens(config) else 0,
         trained=count_trained(backbone, head),
     )
     each = ", ".join(f"{name} {human(size)}B" for name, size in parts.items())
@@ -238,6 +245,18 @@ def work_lines(
         work,
         f"memory      about {human(sum(parts.values()))}B for one process ({each})",
     ]
+
+
+def of_tokens(config: dict[str, Any]) -> bool:
+    """Whether the task scores a vocabulary."""
+    task = config["task"]
+    return bool(task.get("validation_decoder")) or task["kind"] == "texts"
+
+
+def scored_share(config: dict[str, Any]) -> float:
+    """The share of positions that go through the head."""
+    preparation = config["task"].get("preparation") or {}
+    return float(preparation.get("hidden_share", 1.0))
 
 
 def longest_lengths(config: dict[str, Any]) -> tuple[float, ...]:

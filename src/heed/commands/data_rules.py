@@ -17,6 +17,8 @@ def data_fit_the_task(frozen: Config, folders: list[Path]) -> Iterator[UserError
     """The data hold what the task learns from."""
     task, data = frozen["task"], frozen["data"]
     kind, allowed = data.get("kind"), data.get("tasks")
+    if task.get("kind") == "texts":  # which every data set has
+        return
     if kind == task.get("kind") and (not allowed or task.get("name") in allowed):
         return
     fitting = _data_for(str(task.get("name")), folders)
@@ -42,7 +44,8 @@ def columns_are_known(frozen: Config, folders: list[Path]) -> Iterator[UserError
         maps.update({f"data.split_columns.{split}": columns for split, columns in splits.items()})
     for key, columns in maps.items():
         for column in columns if isinstance(columns, dict) else ():
-            if column not in kind.types:
+            wants_texts = frozen["task"].get("kind") == "texts"
+            if column not in kind.types and not (wants_texts and column == "text"):
                 yield UserError(
                     f"{key}.{column} is not a column of {kind.name} records",
                     nearest(str(column), kind.types),

@@ -14,10 +14,10 @@ from heed.commands.build import build
 from heed.commands.run_paths import is_checkpoint
 from heed.commands.warm_start import (
     checkpoint_facts,
-    load_backbone,
     load_checkpoint_of_others,
     load_head,
     run_weights,
+    start_from,
 )
 from heed.errors import UserError
 from heed.finetuning.layers import top_layers, within
@@ -115,7 +115,7 @@ class Start:
         run = self.config["model"].get("init_from")
         if run:  # its weights are further on than those of a checkpoint that it began with
             weights = run_weights(run)
-            load_backbone(backbone, run, weights=weights)
+            setattr(task, "carried_over", start_from(task, run, weights=weights))  # noqa: B010
             if tuning.keep_head:
                 load_head(task, run, weights)
         else:
@@ -131,7 +131,7 @@ class Start:
             checkpoint = base_checkpoint(self.config, record)
             run = str(checkpoint.parents[1])
             weights = run_weights(run, checkpoint)
-            load_backbone(task.get_submodule("backbone"), run, weights=weights, silent=True)
+            start_from(task, run, weights=weights, silent=True)
         else:
             check_pretrained_base(self.config, record)
             load_checkpoint_of_others(task, self.config["model"], silent=True)

@@ -9,24 +9,12 @@ from typing import Any
 from heed.commands.bind import PARTS, shown
 from heed.commands.build import TARGET
 from heed.commands.signatures import signature_of
+from heed.commands.start_rules import start_can_be_had
 from heed.errors import UserError, UserErrors
 
 Config = dict[str, Any]
 
 
-SAME_AS_START = (
-    "d_model",
-    "n_heads",
-    "n_kv_heads",
-    "head_width",
-    "d_feed_forward",
-    "n_layers",
-    "positions",
-    "norm",
-)
-"""What a model has in common with the run whose weights it starts from."""
-FOLLOWS_FROM = {"n_kv_heads": {"n_heads"}, "head_width": {"n_heads", "d_model"}}
-"""Where these differ, so do others; one word is enough."""
 TRANSFORMER = "heed.backbone.transformer.Transformer"
 
 
@@ -136,56 +124,6 @@ def outputs_have_room(frozen: Config, folders: list[Path]) -> Iterator[UserError
             f"decoding.n_best must be at most decoding.beam_size ({beams}), but is {best}",
             f"try decoding.beam_size={best}",
         )
-
-
-def start_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
-    """A model that starts from a run's weights has that run's sizes and tokenizer."""
-    from heed.tracking.config_file import load_config
-    from heed.tracking.folder import is_run_folder
-
-    model = frozen["model"]
-    start = model.get("init_from")
-    if start is None:
-        return
-    run = Path(str(start))
-    if not is_run_folder(run):
-        yield UserError(
-            f"model.init_from must be the folder of a run, but {start} "
-            + ("holds no run.json" if run.exists() else "does not exist")
-        )
-        return
-    other = load_config(run / "config.yaml")
-    theirs_all = _heads_counted(other.get("model") or {})
-    ours_all = _heads_counted(model)
-    differing = {
-        name: theirs_all[name]
-        for name in SAME_AS_START
-        if theirs_all.get(name) is not None and ours_all.get(name) != theirs_all[name]
-    }
-    for name, theirs in differing.items():
-        if not FOLLOWS_FROM.get(name, set()) & differing.keys():
-            yield UserError(
-                f"model.{name} must be {shown(theirs)}, as in {start}, "
-                f"but is {shown(ours_all.get(name))}",
-                f"write model.{name}={theirs}",
-            )
-    path = frozen["tokenizer"].get("path")
-    if path is None or Path(path).resolve() != (run / "tokenizer").resolve():
-        yield UserError(
-            f"tokenizer must be that of {start}, whose weights stand for its tokens",
-            f"add tokenizer=file tokenizer.path={run / 'tokenizer'}",
-        )
-
-
-def _heads_counted(model: Config) -> Config:
-    """The values of a model with the sizes of its heads where they are left to others."""
-    heads, width = model.get("n_heads"), model.get("d_model")
-    found = {**model}
-    if found.get("n_kv_heads") is None:
-        found["n_kv_heads"] = heads
-    if found.get("head_width") is None and isinstance(heads, int) and isinstance(width, int):
-        found["head_width"] = width // max(heads, 1)
-    return found
 
 
 def tokenizer_is_the_checkpoints(frozen: Config, folders: list[Path]) -> Iterator[UserError]:

@@ -36,7 +36,7 @@ def read_inputs(
         UserError: If the file or its format is unknown, at once; if a row cannot be read from, when
             that row comes.
     """
-    from heed.data.records import record_kind
+    from heed.data.records import columns_of_kind, record_kind
 
     if input_format is not None and input_format not in INPUT_FORMATS:
         raise UserError(
@@ -49,7 +49,11 @@ def read_inputs(
     kind = record_kind(config["task"]["kind"])
     path = Path(source).expanduser()
     rows = _piped(input_format) if source == "-" else _file_rows(path, input_format)
-    return _records(rows, kind, config["data"].get("columns") or {}, source)
+    data = config["data"]
+    columns = columns_of_kind(
+        data.get("columns") or {}, data=str(data.get("kind")), wanted=kind.name
+    )
+    return _records(rows, kind, columns, source)
 
 
 def _records(

@@ -137,6 +137,10 @@ def _estimated(
     streams = zip(*(_texts(row, writes=writes) for row in sample), strict=True)
     words = [sum(len(re.findall(r"\w+|[^\w\s]", text)) for text in texts) for texts in streams]
     lengths = tuple(1 + TOKENS_A_WORD * total / len(sample) for total in words)
+    longest = (config["task"].get("preparation") or {}).get("max_length")
+    if (config["task"].get("preparation") or {}).get("packed") and longest:
+        count = max(1, round(count * sum(lengths) / longest))
+        lengths = (float(longest),)
     batches = count / data["batch_size"] if data.get("batch_size") else 0.0
     if data.get("max_tokens"):
         batches = max(batches, count * sum(lengths) / data["max_tokens"])

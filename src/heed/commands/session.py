@@ -100,7 +100,7 @@ def prepare(
     parts.datamodule.prepare_data()
     if not resumed:
         parts.tokenizers.save(record.run_dir / TOKENIZER)
-        record_ancestor(config, record)
+        record_ancestor(config, record, parts)
     if not resumed and config["trainer"].get("auto_batch"):
         size_batches(config, parts, record)
     record.update(
@@ -112,14 +112,14 @@ def prepare(
     return parts
 
 
-def record_ancestor(config: dict[str, Any], record: RunRecord) -> None:
-    """Record which weights the model was started from, if it was."""
+def record_ancestor(config: dict[str, Any], record: RunRecord, parts: Parts) -> None:
+    """Record which weights the model was started from, if it was, and what of them it has."""
     from heed.commands.fine_tune import PLACE, place_of
     from heed.commands.warm_start import ancestor, checkpoint_facts
 
     run = config["model"].get("init_from")
     if run:
-        started = {**ancestor(run), PLACE: place_of(run, record.run_dir)}
+        started = {**ancestor(run, parts.task.carried_over), PLACE: place_of(run, record.run_dir)}
         record.update(lineage={"init_from": started})
     elif config["model"].get("pretrained"):
         record.update(lineage={"pretrained": checkpoint_facts(config["model"])})

@@ -107,7 +107,7 @@ def example_input(parts: Parts, *, most: int = 400) -> str:
     """A line that the run can predict from, out of its own data; empty where they are too long."""
     records = parts.datamodule.records("validation")
     for number in range(min(len(records), 20)):
-        record = records[number]
+        record = parts.task.example_input(records[number])
         fields = [name for name in ("source", "text", "question", "context") if record.get(name)]
         texts = {name: record[name] for name in fields}
         alone = len(texts) == 1 and "\n" not in next(iter(texts.values()))

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heed.commands.carried_over import CarriedOver, carry_over
 from heed.commands.run_paths import find_checkpoint, open_run
 from heed.errors import UserError
 from heed.tracking.folder import CONFIG
@@ -20,13 +21,22 @@ PREFIX = "backbone."
 CHUNK_BYTES = 1 << 22
 
 
-def ancestor(run: str) -> dict[str, Any]:
-    """The checkpoint that a model starts from, for the run record: run, file and checksum."""
+def ancestor(run: str, carried: CarriedOver | None = None) -> dict[str, Any]:
+    """What a model starts from, for the run record.
+
+    Args:
+        run: The run folder.
+        carried: What was taken from it.
+
+    Returns:
+        Run, checkpoint file and checksum; tensors carried over, fresh and left out, by part.
+    """
     from heed.training.checksum import written_checksum
 
     path = find_checkpoint(RunRecord.open(run), "best")
     checksum = written_checksum(path) if path.is_file() else None
-    return {"run": run, "checkpoint": path.name, "sha256": checksum}
+    found = {"run": run, "checkpoint": path.name, "sha256": checksum}
+    return found if carried is None else {**found, **carried.record()}
 
 
 def checkpoint_facts(model: dict[str, Any]) -> dict[str, Any]:
@@ -102,51 +112,29 @@ def _merged(run: str, checkpoint: Path) -> dict[str, Tensor]:
     return weights
 
 
-def load_backbone(
-    backbone: nn.Module,
+def start_from(
+    task: nn.Module,
     run: str,
     *,
     weights: dict[str, Tensor] | None = None,
     silent: bool = False,
-) -> list[str]:
-    """Copy what fits of a run's backbone into a fresh one.
+) -> CarriedOver:
+    """Copy what fits of a run into a fresh task, and say what that was.
 
     Args:
-        backbone: The model to fill.
+        task: The task to fill.
         run: The run folder.
         weights: Those of the run, if they are at hand; see `run_weights`.
         silent: Whether nothing is printed.
 
-    Returns:
-        The names of tensors that the run has not, and that stay fresh.
-
     Raises:
         UserError: If a tensor has another shape there, or nothing fits.
     """
-    weights = {
-        name.removeprefix(PREFIX): tensor
-        for name, tensor in (run_weights(run) if weights is None else weights).items()
-        if name.startswith(PREFIX)
-    }
-    own = backbone.state_dict()
-    shared = [name for name in own if name in weights]
-    if not shared:
-        raise UserError(f"model.init_from={run} has no tensor of this model", "give another run")
-    for name in shared:
-        if weights[name].shape != own[name].shape:
-            raise UserError(
-                f"model.init_from={run} must have a model of the same size, but its {name} is "
-                f"{tuple(weights[name].shape)} and here {tuple(own[name].shape)}",
-                "use the run's model= and tokenizer=file tokenizer.path=RUN/tokenizer",
-            )
-    backbone.load_state_dict({name: weights[name] for name in shared}, strict=False)
-    fresh = [name for name in own if name not in weights]
+    found = run_weights(run) if weights is None else weights
+    carried = carry_over(task, found, start=run, of_task=str(RunRecord.open(run).fields["task"]))
     if not silent:
-        print(
-            f"started from {run}: {len(shared)} of {len(own)} tensors"
-            + (f"; fresh: {', '.join(sorted({n.split('.')[0] for n in fresh}))}" if fresh else "")
-        )
-    return fresh
+        print("\n".join(carried.lines()))
+    return carried
 
 
 def load_head(task: nn.Module, run: str, weights: dict[str, Tensor]) -> None:

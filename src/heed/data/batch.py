@@ -168,16 +168,50 @@ class PrefixBatch(Examples):
 
 @dataclass
 class TextBatch(Examples):
-    """Texts and their classes.
+    """Texts and their classes, or texts alone.
 
     Attributes:
-        tokens: ids (B, T), each row cls + tokens + eos.
+        tokens: ids (B, T), each row cls + tokens + eos; for a decoder bos + tokens + eos.
         labels: (B,) int64 class numbers; None when they are unknown.
         records: The B records as read; None in training.
         indices: B numbers of the records in their split or input.
     """
 
     tokens: Tokens
+    labels: Tensor | None
+    records: list[dict[str, Any]] | None
+    indices: list[int]
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens without padding."""
+        return self.tokens.real_tokens
+
+    @property
+    def token_positions(self) -> int:
+        """Positions, padding included."""
+        return self.tokens.token_positions
+
+
+@dataclass
+class MaskedBatch(Examples):
+    """Texts of which some tokens are hidden.
+
+    A long text has several rows, in evaluation all in one batch; `indices` says which belong
+    together. No row has more than K hidden tokens.
+
+    Attributes:
+        tokens: ids (B, T), each row cls + tokens + eos, hidden ones replaced.
+        places: (B, K) int64 columns of the hidden tokens, from the left; 0 beyond a row's count.
+        counts: (B,) int64 hidden tokens of each row.
+        labels: (B, K) int64 what the hidden tokens were; None when that is asked.
+        records: The B records as read; None in training.
+        indices: B numbers of the records in their split or input.
+    """
+
+    tokens: Tokens
+    places: Tensor
+    counts: Tensor
     labels: Tensor | None
     records: list[dict[str, Any]] | None
     indices: list[int]
@@ -231,7 +265,7 @@ class SpanBatch(Examples):
         return self.tokens.token_positions
 
 
-Batch = PairBatch | PrefixBatch | TextBatch | SpanBatch
+Batch = PairBatch | PrefixBatch | TextBatch | MaskedBatch | SpanBatch
 
 
 def lengths_of(rows: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:

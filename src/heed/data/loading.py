@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from heed.data.batch import Batch
 from heed.data.cache import EncodedRows
 from heed.data.preparation import Preparation
+from heed.data.sampler import EpochRows
 
 
 class TrainingLoader(DataLoader):
@@ -31,7 +32,10 @@ class TrainingLoader(DataLoader):
 
 
 class BatchRows(Dataset):
-    """Fetches all rows of a batch at once, and their records when there are any."""
+    """Fetches all rows of a batch at once, and their records when there are any.
+
+    Rows to train on come with their "number" and "epoch", for what is drawn anew in every epoch.
+    """
 
     def __init__(self, rows: EncodedRows, records: Any | None) -> None:
         self.rows = rows
@@ -42,6 +46,9 @@ class BatchRows(Dataset):
 
     def __getitem__(self, numbers: list[int]) -> tuple[list[dict], list[dict] | None]:
         rows = self.rows.take(numbers)
+        if isinstance(numbers, EpochRows):
+            for row, number in zip(rows, numbers, strict=True):
+                row["number"], row["epoch"] = number, numbers.epoch
         if self.records is None:
             return rows, None
         columns = self.records[[row["index"] for row in rows]]

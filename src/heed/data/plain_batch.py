@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from heed.backbone.layout import Padded
-from heed.data.batch import PairBatch, PrefixBatch, SpanBatch, TextBatch, Tokens
+from heed.data.batch import MaskedBatch, PairBatch, PrefixBatch, SpanBatch, TextBatch, Tokens
 from heed.errors import UserError
 
 CLASS = "class"  # the key that names what a mapping was
 KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (PairBatch, PrefixBatch, SpanBatch, TextBatch, Tokens)
+    kind.__name__: kind
+    for kind in (MaskedBatch, PairBatch, PrefixBatch, SpanBatch, TextBatch, Tokens)
 }
 
 

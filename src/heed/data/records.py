@@ -1,7 +1,8 @@
-"""The three kinds of record that every data set is turned into, whatever its files look like.
+"""The kinds of record that every data set is turned into, whatever its files look like.
 
 - pairs:         {"source": str, "target": str, "references": list[str]}
 - labelled_text: {"text": str, "label": str}
+- texts:         {"text": str}; to predict from, {"prompt": str}
 - passages:      {"id": str, "question": str, "context": str,
                   "answers": list[str], "starts": list[int]}
 """
@@ -183,6 +184,36 @@ class LabelledText(RecordKind):
         return [] if side == "target" else [record["text"]]
 
 
+class Texts(RecordKind):
+    """A text and nothing else: language modelling. Any data set has such records in it."""
+
+    name = "texts"
+    types = {"text": "text"}
+    required = ("text",)
+    guesses = {
+        "text": (
+            *("sentence", "review", "content", "document", "article", "dialogue"),
+            *("source", "src", "context", "passage"),
+        )
+    }
+
+    def convert(
+        self, row: Mapping[str, Any], columns: Mapping[str, Column], *, number: int = 0
+    ) -> Record:
+        """See `RecordKind.convert`."""
+        return {"text": read_text(row, columns, "text").strip()}
+
+    def from_input(
+        self, value: Mapping[str, Any] | str, columns: Mapping[str, Column] | None = None
+    ) -> Record:
+        """See `RecordKind.from_input`; what is predicted is no text of the data, but its rest."""
+        return {"prompt": _input_text(self, value, columns, "text").strip()}
+
+    def texts(self, record: Record, side: Literal["source", "target"] | None = None) -> list[str]:
+        """See `RecordKind.texts`."""
+        return [] if side == "target" else [record["text"]]
+
+
 class Passages(RecordKind):
     """A question, the passage it is asked about, and the spans that answer it.
 
@@ -272,8 +303,25 @@ class Passages(RecordKind):
 
 
 RECORD_KINDS: dict[str, type[RecordKind]] = {
-    kind.name: kind for kind in (Pairs, LabelledText, Passages)
+    kind.name: kind for kind in (Pairs, LabelledText, Texts, Passages)
 }
+TEXT_OF = {"texts": "text", "labelled_text": "text", "pairs": "source", "passages": "context"}
+"""The column of each kind that is read as a text when nothing but texts is wanted."""
+
+
+def columns_of_kind(columns: Mapping[str, Column], *, data: str, wanted: str) -> dict[str, Column]:
+    """The columns of a data set that records of another kind take.
+
+    Args:
+        columns: Record column -> data column, of the data set's own kind; a column `text` may be
+            named beside them.
+        data: The data set's own kind.
+        wanted: The kind of the records: the same, or texts, which are in every data set.
+    """
+    if wanted != Texts.name or data == wanted:
+        return dict(columns)
+    found = columns.get("text") or columns.get(TEXT_OF.get(data, "text"))
+    return {"text": found} if found else {}
 
 
 def record_kind(name: str, *, labels: Sequence[str] | None = None) -> RecordKind:

@@ -24,6 +24,22 @@ class BatchSampler(SequentialSampler):
         """There is no data set to be known."""
 
 
+class EpochRows(list[int]):
+    """The row numbers of a training batch, and the epoch in which they are drawn.
+
+    Args:
+        numbers: The rows.
+        epoch: The epoch; 0 in every one where each is to be like the first.
+    """
+
+    def __init__(self, numbers: list[int], epoch: int) -> None:
+        super().__init__(numbers)
+        self.epoch = epoch
+
+    def __reduce__(self) -> tuple[type[EpochRows], tuple[list[int], int]]:
+        return type(self), (list(self), self.epoch)
+
+
 class TokenBudgetSampler(BatchSampler):
     """Batches for training: every row once an epoch, in an order that (seed, epoch) decides.
 
@@ -152,7 +168,8 @@ class TokenBudgetSampler(BatchSampler):
             number = order[position]
             batch = rows[batches[number] : batches[number + 1]]
             longest_first = np.argsort(-self.lengths[batch].sum(axis=1), kind="stable")
-            yield batch[longest_first][self.rank :: self.world_size].tolist()
+            mine = batch[longest_first][self.rank :: self.world_size].tolist()
+            yield EpochRows(mine, self.epoch if self.shuffle else 0)
 
     def _epoch_rows(self) -> np.ndarray:
         """(N,) row numbers in the order of the plan's cells, each cell shuffled for this epoch."""

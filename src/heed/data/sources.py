@@ -188,7 +188,7 @@ class BuiltinSource(Source):
     """Rows of Heed's own generators: no files, no network, any size.
 
     Args:
-        corpus: translation, summarization, sentiment, qa or generative_qa.
+        corpus: A corpus by name; see `heed.data.builtin.generate`.
         train_size: Rows of the training split.
         validation_size: Rows of the validation split.
         test_size: Rows of the test split.

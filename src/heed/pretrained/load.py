@@ -11,6 +11,7 @@ from torch import nn
 
 from heed.errors import UserError, raise_together
 from heed.heads.label import LabelHead
+from heed.heads.masked import MaskedTokenHead
 from heed.heads.span import SpanHead
 from heed.heads.vocabulary import VocabularyHead
 from heed.pretrained.checkpoint import Checkpoint
@@ -203,7 +204,12 @@ class _Plan:
 
 def kind_of(head: nn.Module) -> str:
     """What families call a head of ours; "" for one that none has."""
-    kinds = {LabelHead: "label", SpanHead: "span", VocabularyHead: "vocabulary"}
+    kinds: dict[type[nn.Module], str] = {
+        LabelHead: "label",
+        SpanHead: "span",
+        MaskedTokenHead: "masked",
+        VocabularyHead: "vocabulary",
+    }
     return kinds.get(type(head), "")
 
 

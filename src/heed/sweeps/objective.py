@@ -10,7 +10,7 @@ from typing import Any, Literal
 from heed.errors import UserError, nearest, raise_together
 
 Mode = Literal["min", "max"]
-SMALLER_IS_BETTER = ("loss", "perplexity", "error", "wer", "ter")
+SMALLER_IS_BETTER = ("loss", "perplexity", "bits_per", "error", "wer", "ter")
 
 
 @dataclass(frozen=True)

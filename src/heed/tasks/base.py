@@ -84,6 +84,7 @@ class Task(pl.LightningModule):
         self.signatures: dict[str, str] = {}  # how scores were computed, once they have been
         self.gradient_norm: Tensor | None = None
         self.work: Work | None = None
+        self.carried_over: Any = None  # what it has of the weights of a run that it starts from
         self.step_guard: StepGuard | None = None  # asked before every optimizer step
         self.batch_losses: list[Tensor] = []  # summed losses of this step's batches, this process
         self._step_sum: Tensor | None = None  # loss of the step in flight
@@ -121,6 +122,10 @@ class Task(pl.LightningModule):
     def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
         """A row of the table of samples: short strings by column."""
         return {"prediction": str(prediction["prediction"])}
+
+    def example_input(self, record: dict[str, Any]) -> dict[str, Any]:
+        """What might be predicted from, made of an example of the data."""
+        return record
 
     def derived_scores(self, loss: float) -> dict[str, float]:
         """Further scores that follow from the mean loss, such as a perplexity."""

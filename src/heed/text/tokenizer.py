@@ -51,6 +51,7 @@ class Tokenizer:
             use one token for several of them: BERT's [CLS] is bos, GPT-2's only token is all five.
         unk_id, mask_id: The same; None where the tokenizer has no such token.
         around: The ids around a text, by the kind of row; see `Template`.
+        special_ids: The ids of all of them.
 
     Raises:
         UserError: If the tokenizer has no token for a role that is needed.
@@ -80,6 +81,7 @@ class Tokenizer:
         self.mask_id: int | None = ids.get("mask")
         self.template = template or Template()
         self.around = {row: Around.of(roles, ids) for row, roles in self.template._asdict().items()}
+        self.special_ids = tuple(sorted(set(ids.values())))
         self._never_shown = frozenset(ids[role] for role in ids if role != "unk")
 
     @property

@@ -18,7 +18,7 @@ from heed.tracking.lock import holder_is_gone
 from heed.tracking.record import RunRecord
 
 # Figures that are better when smaller, whatever stands before the slash.
-LOWER_IS_BETTER = ("loss", "perplexity", "calibration_error")
+LOWER_IS_BETTER = ("loss", "perplexity", "calibration_error", "bits_per_byte")
 _NO_FACTS = ("metrics", "config_text", "config")
 COSTS = ("seconds", "tokens", "parameters", "steps", "epochs")
 

@@ -23,7 +23,11 @@ CORPORA: dict[str, Compose] = {
     "sentiment": sentiment.compose,
     "qa": qa.compose,
     "generative_qa": qa.compose,
+    "masked_lm": sentiment.compose,
+    "causal_lm": sentiment.compose,
 }
+SAME_ROWS = {"generative_qa": "qa", "masked_lm": "sentiment", "causal_lm": "sentiment"}
+"""Names that stand for the rows of another corpus."""
 
 
 def generate(
@@ -32,7 +36,8 @@ def generate(
     """The rows of one split, in order.
 
     Args:
-        corpus: translation, summarization, sentiment, qa or generative_qa (the rows of qa).
+        corpus: translation, summarization, sentiment, qa, generative_qa (the rows of qa),
+            masked_lm or causal_lm (those of sentiment).
         split: train, validation or test.
         size: How many rows.
         seed: Which rows; what is held out for which split does not depend on it.
@@ -67,7 +72,7 @@ def generate(
             f"unanswerable must be 0 for corpus {corpus!r}, but is {unanswerable}",
             "only qa and generative_qa ask questions",
         )
-    return _rows("qa" if corpus == "generative_qa" else corpus, split, size, seed, unanswerable)
+    return _rows(SAME_ROWS.get(corpus, corpus), split, size, seed, unanswerable)
 
 
 def _rows(

@@ -1,0 +1,199 @@
+"""Causal language modelling: each token, told from those before it.
+
+Legend: B rows, T row length, D model width, V vocabulary, N rows that are written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from heed.backbone.layout import Padded
+from heed.backbone.transformer import Transformer
+from heed.data.batch import TextBatch, Tokens
+from heed.data.causal_texts import CausalTextPreparation
+from heed.decoding.decoder import Decoder
+from heed.decoding.step import Hypothesis
+from heed.heads.loss import Loss, label_smoothed_cross_entropy
+from heed.heads.vocabulary import VocabularyHead
+from heed.tasks.base import Prediction, Stage
+from heed.tasks.language_modelling import LanguageModelling, joined, rows_of
+
+
+class CausalLanguageModelling(LanguageModelling):
+    """Tells each token from those before it (Bengio et al. 2003; Radford et al. 2019).
+
+    Args:
+        backbone: A decoder.
+        preparation: How texts become tokens.
+        decoder: Goes on with a text that is given.
+        validation_decoder: Goes on with the first halves of the samples of validation and test.
+        task_settings: What every task takes; see `Task`.
+    """
+
+    of_bytes = True
+
+    def __init__(
+        self,
+        *,
+        backbone: Transformer,
+        preparation: CausalTextPreparation,
+        decoder: Decoder,
+        validation_decoder: Decoder,
+        **task_settings: Any,
+    ) -> None:
+        super().__init__(**task_settings)
+        self.backbone = backbone
+        self.preparation = preparation
+        self.decoder = decoder
+        self.validation_decoder = validation_decoder
+        self.head = VocabularyHead(
+            d_model=backbone.d_model,
+            vocabulary_size=backbone.vocabulary_size,
+            tied=backbone.output_embedding,
+            soft_cap=backbone.logit_soft_cap,
+        )
+        self.add_scores()
+
+    def logits(self, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T-1, V) of the next tokens, (B, T-1) those tokens, and (B, T-1) which of them count.
+
+        Between two packed texts the beginning of the second is no news and does not count.
+        """
+        ids, layout = batch.tokens.ids, batch.tokens.layout.drop_last()
+        hidden = self.backbone.decode(ids[:, :-1], layout)  # (B, T-1, D)
+        tokenizer, labels = self.preparation.tokenizer, ids[:, 1:]
+        counted = layout.mask()
+        if tokenizer.bos_id != tokenizer.eos_id:
+            counted = counted & (labels != tokenizer.bos_id)
+        return self.head(hidden), labels, counted
+
+    def loss(self, batch: TextBatch) -> Loss:
+        """Cross-entropy of the next tokens, the end of a text included."""
+        logits, labels, counted = self.logits(batch)
+        return label_smoothed_cross_entropy(logits, labels, mask=counted)
+
+    def predict_batch(
+        self, batch: TextBatch, *, stage: Stage | Literal["predict"]
+    ) -> list[Prediction]:
+        """`{"prediction": text, ...}`.
+
+        To predict, how the text goes on, with `"alternatives"` when the decoder gives several. In
+        evaluation the likeliest token at each place, given those that are really before it; how
+        many `"tokens"` there are, how many of them are `"right"`, and the `"log_probability"` of
+        the text. The samples have a `"continuation"` of their first half too.
+        """
+        if stage == "predict":
+            return self._continued(self.decoder, batch.tokens)
+        logits, labels, counted = self.logits(batch)
+        log_p = logits.float().log_softmax(-1)  # (B, T-1, V)
+        best = log_p.argmax(-1)  # (B, T-1)
+        own = log_p.gather(2, labels[:, :, None]).squeeze(2).masked_fill(~counted, 0.0)
+        told = {
+            "tokens": counted.sum(1).tolist(),
+            "right": ((best == labels) & counted).sum(1).tolist(),
+            "log_probability": own.sum(1).tolist(),
+        }
+        examples, lengths = rows_of(batch.indices), batch.tokens.layout.lengths.tolist()
+        ids = [
+            [token for row in rows for token in best[row, : lengths[row] - 1].tolist()]
+            for rows in examples
+        ]
+        texts = self.preparation.tokenizer.decode(ids)
+        predictions: list[Prediction] = [
+            {"prediction": text, **{name: joined(told[name][row] for row in rows) for name in told}}
+            for text, rows in zip(texts, examples, strict=True)
+        ]
+        wanted = examples[: max(0, self.n_samples - len(self.samples))]
+        if wanted:
+            halves = self._halves(batch.tokens, [rows[0] for rows in wanted])
+            continued = self._continued(self.validation_decoder, halves)
+            written = self._written(halves)
+            for prediction, beginning, end in zip(predictions, written, continued, strict=False):
+                prediction["continuation"] = f"{beginning} ... {end['prediction'].strip()}"
+        return predictions
+
+    def _halves(self, tokens: Tokens, rows: list[int]) -> Tokens:
+        """The first halves of some rows."""
+        lengths = tokens.layout.lengths.tolist()
+        halves = [tokens.ids[row, : max(1, lengths[row] // 2)].tolist() for row in rows]
+        return Tokens.padded(halves, self.preparation.tokenizer.pad_id).to(tokens.ids.device)
+
+    def _written(self, prompts: Tokens) -> list[str]:
+        lengths = prompts.layout.lengths.tolist()
+        rows = [ids[:length] for ids, length in zip(prompts.ids.tolist(), lengths, strict=True)]
+        return self.preparation.tokenizer.decode(rows)
+
+    def _continued(self, decoder: Decoder, prompts: Tokens) -> list[Prediction]:
+        tokenizer, lengths = self.preparation.tokenizer, prompts.layout.lengths
+        room = (self.backbone.max_length - lengths).clamp(min=1)
+        beams = decoder(
+            PromptedStep(self.backbone, self.head, prompts),
+            batch_size=len(prompts),
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+            max_length=torch.minimum(decoder.max_lengths(lengths), room),
+            device=prompts.ids.device,
+        )
+        rows = zip(prompts.ids.tolist(), lengths.tolist(), beams, strict=True)
+        return [self._prediction(ids[:length], hypotheses) for ids, length, hypotheses in rows]
+
+    def _prediction(self, prompt: list[int], hypotheses: list[Hypothesis]) -> Prediction:
+        """What is written after a prompt, spaces included: decoded with it, and cut off behind."""
+        before, *whole = self.preparation.tokenizer.decode(
+            [prompt, *([*prompt, *h.tokens] for h in hypotheses)]
+        )
+        texts = [text.removeprefix(before) for text in whole]
+        prediction: Prediction = {"prediction": texts[0]}
+        if len(texts) > 1:
+            prediction["alternatives"] = [
+                {"text": text, "score": round(h.score, 4)}
+                for text, h in zip(texts, hypotheses, strict=True)
+            ]
+        return prediction
+
+    def describe_sample(self, prediction: Prediction, record: dict[str, Any]) -> dict[str, str]:
+        return {
+            "text": record["text"],
+            "continuation": prediction.pop("continuation", ""),
+            "right": f"{prediction['right']} of {prediction['tokens']}",
+        }
+
+    def example_input(self, record: dict[str, Any]) -> dict[str, str]:
+        """The first half of a text."""
+        words = record["text"].split()
+        return {"text": " ".join(words[: max(1, len(words) // 2)])}
+
+
+class PromptedStep:
+    """Decoding steps that go on behind texts of different lengths.
+
+    Args:
+        backbone: A decoder.
+        head: From hidden states to logits.
+        prompts: N texts, which the first step reads in place of the token it is given.
+    """
+
+    def __init__(self, backbone: Transformer, head: VocabularyHead, prompts: Tokens) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.prompts: Tokens | None = prompts
+        self.cache = backbone.new_cache()
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """(N,) the last token of each row -> (N, V) logits of the next."""
+        if self.prompts is not None:
+            ids, layout = self.prompts.ids, self.prompts.layout
+            self.prompts = None
+            hidden = self.backbone.decode(ids, layout, cache=self.cache)  # (N, T, D)
+            rows = torch.arange(layout.rows, device=hidden.device)
+            return self.head(hidden[rows, layout.lengths - 1])
+        layout = Padded.unpadded(tokens.shape[0], 1, tokens.device)
+        return self.head(self.backbone.decode(tokens[:, None], layout, cache=self.cache)[:, 0])
+
+    def reorder(self, rows: Tensor) -> None:
+        """Keep, repeat or drop rows: row i becomes what row `rows[i]` was."""
+        self.cache.reorder(rows)
