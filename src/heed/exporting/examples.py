@@ -38,6 +38,8 @@ def _record(
             "answers": [first],
             "starts": [context.index(first)],
         }
+    if kind == "texts":
+        return {"text": _text(source, draw)}
     text = _text(target, draw)
     return {"source": _text(source, draw), "target": text, "references": [text]}
 

@@ -7,12 +7,19 @@ from typing import Any
 
 from heed.errors import UserError
 
+HEADS = {"labelled_text": "label", "passages": "span"}
+LANGUAGE = "texts"  # the kind of record of a language model
 ANYWAY = "format=safetensors keeps any model"
 
 
 def writes_text(config: Mapping[str, Any]) -> bool:
     """Whether the run's task writes text, token by token."""
     return bool(config["task"].get("validation_decoder"))
+
+
+def is_pair(config: Mapping[str, Any]) -> bool:
+    """Whether the task writes one text from another."""
+    return config["task"]["kind"] != LANGUAGE
 
 
 def program_faults(config: Mapping[str, Any], name: str) -> list[UserError]:
@@ -23,7 +30,7 @@ def program_faults(config: Mapping[str, Any], name: str) -> list[UserError]:
         name: The format.
     """
     kind = config["task"]["kind"]
-    if kind in ("labelled_text", "passages") and not writes_text(config):
+    if kind in HEADS and not writes_text(config):
         return []
     others = "format=safetensors"
     if config["model"]["shape"] == "encoder_decoder":
@@ -31,7 +38,8 @@ def program_faults(config: Mapping[str, Any], name: str) -> list[UserError]:
     return [
         UserError(
             f"format={name} holds one pass from tokens to scores, for sentiment and qa, but the "
-            f"run's task is {config['task']['name']}, which writes text in a loop",
+            f"run's task is {config['task']['name']}"
+            + (", which writes text in a loop" if writes_text(config) else ""),
             f"use {others}",
         )
     ]
@@ -75,9 +83,6 @@ def ctranslate2_faults(config: Mapping[str, Any]) -> list[UserError]:
     ]
 
 
-HEADS = {"labelled_text": "label", "passages": "span"}
-
-
 def hf_faults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[UserError]:
     """Why a run's model is none that transformers has; empty if it is one.
 
@@ -89,10 +94,14 @@ def hf_faults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Us
     from heed.pretrained.save import write_config
 
     model = config["model"]
+    values: Mapping[str, Any]
     values = {"vocabulary_size": 1000, **defaults}  # a size that tells no families apart
-    values.update({name: model[name] for name in (*defaults, "shape") if name in model})
-    writes = writes_text(config)
-    if writes and model["shape"] != "encoder_decoder":
+    values |= {name: model[name] for name in (*defaults, "shape") if name in model}
+    if config["task"]["kind"] == LANGUAGE:
+        kind = "masked" if model["shape"] == "encoder" else "vocabulary"
+    else:
+        kind = "vocabulary" if writes_text(config) else HEADS[config["task"]["kind"]]
+    if writes_text(config) and is_pair(config) and model["shape"] != "encoder_decoder":
         return [
             UserError(
                 "format=hf has no class for a decoder that writes one text from another, but the "
@@ -100,14 +109,12 @@ def hf_faults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Us
                 ANYWAY,
             )
         ]
-    kind = "vocabulary" if writes else HEADS.get(config["task"]["kind"], "")
+    pooling = config["task"].get("pooling") if kind == "label" else None
+    if pooling == "auto":
+        pooling = "last" if model["shape"] == "decoder" else "mean"  # as `pooling_for`
     try:
-        family, _ = match(values, defaults, family=model.get("family"))
-        if kind:
-            pooling = config["task"].get("pooling") if kind == "label" else None
-            if pooling == "auto":
-                pooling = "last" if model["shape"] == "decoder" else "mean"  # as `pooling_for`
-            write_config(family, values, kind, pooling=pooling)
+        family, values = match(values, defaults, family=model.get("family"))
+        write_config(family, values, kind, pooling=pooling)
     except UserError as error:
         return [error]
     return []

@@ -16,6 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from heed.data.pairs import question_and_context
 from heed.data.preparation import columns_of
 from heed.errors import RunFailed
+from heed.exporting.expressible import LANGUAGE
 from heed.exporting.subject import Subject
 from heed.text.template import FIRST, SECOND
 from heed.text.tokenizer import Tokenizer
@@ -55,9 +56,17 @@ def _pieces(roles: Sequence[str], names: dict[str, str]) -> list[str]:
 def reading_rows(subject: Subject) -> tuple[Sequence[str], Sequence[str] | None]:
     """The rows that a model reads: of one text and of two."""
     template = subject.tokenizers.source.template
+    if goes_on(subject):
+        return ("bos", FIRST), None  # what comes next is for the model to say
     if subject.config["task"].get("validation_decoder"):
         return template.source, None
     return template.text, template.pair
+
+
+def goes_on(subject: Subject) -> bool:
+    """Whether the model goes on with what it reads: a causal language model."""
+    config = subject.config
+    return config["task"]["kind"] == LANGUAGE and config["model"]["shape"] == "decoder"
 
 
 def write_tokenizers(subject: Subject, folder: Path) -> dict[str, str]:
@@ -107,7 +116,8 @@ def texts_and_rows(subject: Subject) -> Iterator[tuple[tuple[str, ...], list[int
     for index, example in enumerate(examples):
         of_example = found.get(index, [])
         if len(of_example) == 1 and of_example[0]:
-            yield _texts(subject, example), of_example[0]
+            row = of_example[0][:-1] if goes_on(subject) else of_example[0]
+            yield _texts(subject, example), row
 
 
 def prefix_of(task: Mapping[str, Any]) -> str:
