@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from heed.commands.compose import compose
+from heed.commands.compose import compose, config_dir
 from heed.commands.export import _defaults
 from heed.errors import RunFailed, UserError
 from heed.exporting import hf
@@ -109,6 +109,40 @@ def test_decoders(
     written = hf.write(subject, tmp_path)
     assert written.facts["architecture"] == architecture
     assert written.largest_difference < 1e-5
+
+
+@pytest.mark.skipif(
+    not (config_dir() / "task" / "masked_lm.yaml").exists(), reason="no language models here"
+)
+@pytest.mark.parametrize(
+    ("task", "words", "architecture"),
+    [
+        ("masked_lm", [*BERT[:4], "model.max_length=512"], "BertForMaskedLM"),
+        (
+            "causal_lm",
+            ["model.positions=learned", "model.activation=gelu_tanh", "model.max_length=512"],
+            "GPT2LMHeadModel",
+        ),
+    ],
+)
+def test_language_models(
+    task: str,
+    words: list[str],
+    architecture: str,
+    make_subject: Make,
+    tmp_path: Path,
+    transformers: Any,
+) -> None:
+    subject = make_subject(task, *words)
+    assert hf_faults(subject.config, _defaults(dict(subject.config))) == []
+    written = hf.write(subject, tmp_path)
+    assert written.facts["architecture"] == architecture
+    assert written.largest_difference < 1e-5
+    if task == "causal_lm":
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+        row = tokenizer("It was")["input_ids"]
+        assert row[0] == tokenizer.bos_token_id
+        assert tokenizer.eos_token_id not in row, "it is to be gone on with"
 
 
 def test_a_wrong_tensor_is_seen(

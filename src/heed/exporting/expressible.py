@@ -68,8 +68,8 @@ def ctranslate2_faults(config: Mapping[str, Any]) -> list[UserError]:
                 "format=ctranslate2 is for encoder-decoders that write text, but the run's task is "
                 f"{config['task']['name']} with model.shape={model['shape']}",
                 "use format=onnx, format=torch_export or format=safetensors"
-                if not writes_text(config)
-                else f"{ANYWAY}",
+                if config["task"]["kind"] in HEADS and not writes_text(config)
+                else ANYWAY,
             )
         ]
     return [
