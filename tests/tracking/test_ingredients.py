@@ -47,6 +47,7 @@ def test_nothing_differs(make):
         ("code", {"code": {"heed": {"commit": "bbb", "diff": "code.diff"}}}, "heed commit"),
         ("code", {"diff": "+2\n"}, "heed changes since the commit"),
         ("init_from", {"lineage": {"init_from": {"run": "r", "sha256": "5"}}}, "sha256"),
+        ("init_from", {"lineage": {"pretrained": {"name": "n", "sha256": "5"}}}, "sha256"),
         ("config", {"config": {"seed": 2}}, "seed"),
         ("config", {"config": {"seed": True}}, "seed"),
     ],
@@ -91,3 +92,10 @@ def test_a_value_that_one_has_not(make):
 def test_a_truth_value_is_no_number():
     assert same(1, 1.0)
     assert not same(1, True)
+
+
+def test_where_the_weights_lay_is_no_ingredient(make):
+    known = {"checkpoint": "a.ckpt", "sha256": "5"}
+    one = make("a", lineage={"init_from": {**known, "run": "r", "place": "../r"}})
+    other = make("b", lineage={"init_from": {**known, "run": "s", "place": "../../s"}})
+    assert not with_effect(ingredient_changes(one, other))

@@ -71,10 +71,15 @@ def _changes(ingredient: str, one: SavedRun, other: SavedRun) -> Iterator[Change
     elif ingredient == "data":
         yield from unequal(_data(one), _data(other))
     elif ingredient == "init_from":
-        ancestors = [run.fields["lineage"].get("init_from") or {} for run in (one, other)]
-        yield from unequal(_flat(ancestors[0]), _flat(ancestors[1]), without=("run",))
+        ancestors = [_flat(_ancestor(run.fields["lineage"])) for run in (one, other)]
+        yield from unequal(ancestors[0], ancestors[1], without=("run", "place", "name"))
     elif one.fields[ingredient] and other.fields[ingredient]:  # else an older Heed wrote one
         yield from unequal(_flat(one.fields[ingredient]), _flat(other.fields[ingredient]))
+
+
+def _ancestor(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights that a run started from: another run's, or a checkpoint of others."""
+    return lineage.get("init_from") or lineage.get("pretrained") or {}
 
 
 def unequal(
