@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from heed.backbone.dropout import Dropout
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"]
 Bend = Callable[[Tensor], Tensor]
 
 PLAIN: dict[str, Bend] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
 }
 GATED: dict[str, Bend] = {
     "swiglu": F.silu,
@@ -37,9 +38,9 @@ class FeedForward(nn.Module):
         d_model: D.
         d_feed_forward: F.
         activation: "relu" (2017), "gelu" (Hendrycks and Gimpel 2016), "gelu_tanh" (its
-            approximation, as in GPT-2); or with a gate, "swiglu", "geglu" and "geglu_tanh"
-            (Shazeer 2020), whose input projection is twice as wide: first half gate, second half
-            value.
+            approximation, as in GPT-2), "silu" (Elfwing et al. 2018; "swish" in Marian); or with a
+            gate, "swiglu", "geglu" and "geglu_tanh" (Shazeer 2020), whose input projection is twice
+            as wide: first half gate, second half value.
         activation_dropout: Probability of dropping an inner activation.
         bias: Whether the projections have one.
     """

@@ -27,14 +27,23 @@ from heed.backbone.frequencies import RotaryScaling, scaled_frequencies
 from heed.backbone.kernels import KERNELS, Kernel
 from heed.backbone.norms import NormKind, build_norm
 from heed.backbone.position_bias import AlibiBias, BucketBias
-from heed.backbone.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from heed.backbone.positions import (
+    LearnedPositions,
+    RotaryPositions,
+    SinusoidalPositions,
+    halved_sinusoidal_table,
+    sinusoidal_table,
+)
 from heed.backbone.soft_cap import CappedAttention
 from heed.backbone.stack import Stack
 from heed.backbone.validation import rotary_width
 from heed.backbone.windowed import WindowedAttention
 
 AttentionKind = Literal["scaled_dot_product", "windowed", "additive"]
-Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative"]
+Positions = Literal[
+    "sinusoidal", "sinusoidal_halves", "learned", "rotary", "alibi", "relative"
+]
+SINUSOIDAL = {"sinusoidal": sinusoidal_table, "sinusoidal_halves": halved_sinusoidal_table}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,11 +146,15 @@ class Parts:
         positions: LearnedPositions | SinusoidalPositions | None = None
         if self.positions == "learned":
             positions = LearnedPositions(max_length=self.max_length, d_model=self.d_model)
-        elif self.positions == "sinusoidal":
-            positions = SinusoidalPositions(max_length=self.max_length, d_model=self.d_model)
+        elif self.positions in SINUSOIDAL:
+            positions = SinusoidalPositions(
+                max_length=self.max_length,
+                d_model=self.d_model,
+                make_table=SINUSOIDAL[self.positions],
+            )
         scaled = self.scale_embeddings
         if scaled is None:
-            scaled = self.positions == "sinusoidal"
+            scaled = self.positions in SINUSOIDAL
         dropout = self.embedding_dropout
         return Embeddings(
             tokens=tokens,

@@ -7,6 +7,7 @@ head that turn.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -26,25 +27,43 @@ def sinusoidal_table(length: int, d_model: int) -> Tensor:
     return table
 
 
+def halved_sinusoidal_table(length: int, d_model: int) -> Tensor:
+    """(T, D): the same waves, all sines in the first half of the columns and all cosines in the
+    second, as Marian keeps them (Junczys-Dowmunt et al. 2018).
+    """
+    positions = torch.arange(length, dtype=torch.float64)[:, None]
+    even = torch.arange(0, d_model, 2, dtype=torch.float64)
+    angles = positions * torch.exp(even * (-math.log(10000.0) / d_model))  # (T, ceil(D/2))
+    return torch.cat((angles.sin(), angles[:, : d_model // 2].cos()), dim=1).float()
+
+
 class SinusoidalPositions(nn.Module):
     """Fixed waves of growing length; rows longer than the table make it grow.
 
     Args:
         max_length: Positions computed beforehand.
         d_model: D.
+        make_table: From a length and D to the waves (T, D).
     """
 
     table: Tensor
 
-    def __init__(self, *, max_length: int, d_model: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_length: int,
+        d_model: int,
+        make_table: Callable[[int, int], Tensor] = sinusoidal_table,
+    ) -> None:
         super().__init__()
-        self.register_buffer("table", sinusoidal_table(max_length, d_model), persistent=False)
+        self.make_table = make_table
+        self.register_buffer("table", make_table(max_length, d_model), persistent=False)
 
     def forward(self, positions: Tensor, width: int) -> Tensor:
         """(T,) or (B, T) positions, all below `width` -> (T, D) or (B, T, D)."""
         if width > self.table.shape[0]:
             length = max(width, 2 * self.table.shape[0])
-            self.table = sinusoidal_table(length, self.table.shape[1]).to(self.table)
+            self.table = self.make_table(length, self.table.shape[1]).to(self.table)
         return self.table[positions]
 
 

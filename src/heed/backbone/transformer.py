@@ -50,7 +50,8 @@ class Transformer(nn.Module):
         embedding_norm: Whether the embeddings are normalised (as in BERT and BART).
         n_segments: Texts of a row that have a vector each, added to those of their tokens (Devlin
             et al. 2019, section 3.2); 0: none.
-        positions: "sinusoidal", "learned", "rotary", "alibi" or "relative" (T5's buckets).
+        positions: "sinusoidal", "sinusoidal_halves" (all sines before all cosines, as in Marian),
+            "learned", "rotary", "alibi" or "relative" (T5's buckets).
         rotary_base: Wavelengths of rotary positions grow up to 2 pi times this.
         local_rotary_base: The same for layers with a window; None: as `rotary_base`.
         rotary_share: Share of each head's dimensions that turn.
@@ -61,19 +62,22 @@ class Transformer(nn.Module):
         relative_max_distance: Distances from here on share a bucket.
         scale_embeddings: Whether token vectors are multiplied by sqrt(D) (2017, section 3.4);
             None: with sinusoidal positions only.
-        activation: "relu", "gelu", "gelu_tanh"; with a gate "swiglu", "geglu" or "geglu_tanh".
+        activation: "relu", "gelu", "gelu_tanh", "silu"; with a gate "swiglu", "geglu" or
+            "geglu_tanh".
         attention: "scaled_dot_product", "windowed" (Beltagy et al. 2020) or "additive" (Bahdanau et
             al. 2015).
         window: How far windowed self attention sees: to each side, in a decoder to the left.
         global_layers: Numbers of the layers, from 0, whose attention has no window.
-        kernel: How scaled dot products are computed; "auto" takes the fastest for the device.
+        kernel: How scaled dot products are computed; "auto": the fastest for the device.
         attention_soft_cap: Bound of the attention scores; None for none.
         logit_soft_cap: Bound of a vocabulary head's logits; None for none.
+        logit_scale: Factor of a vocabulary head's logits: D^-0.5 in T5 (Raffel et al. 2020).
+        logit_bias: Whether a vocabulary head has a bias.
         qk_norm: Whether queries and keys are normalised.
         bias: Whether projections and layer norms have one.
         qkv_bias: Whether the projections to queries, keys and values have one; None: as `bias`.
-        tie_embeddings: "all": source, target and output share one table; "decoder": target and
-            output do; "none": each has its own.
+        tie_embeddings: "all": source, target and output share one table; "inputs": source and
+            target do; "decoder": target and output do; "none": each has its own.
         gradient_checkpointing: Whether training keeps little of each block and computes the rest
             again (Chen et al. 2016): less memory, more time, the same numbers.
         dropout: Probability of dropping an element of a sublayer's output (2017, section 5.4).
@@ -123,10 +127,12 @@ class Transformer(nn.Module):
         kernel: Literal["auto", "reference", "sdpa"] = "auto",
         attention_soft_cap: float | None = None,
         logit_soft_cap: float | None = None,
+        logit_scale: float = 1.0,
+        logit_bias: bool = False,
         qk_norm: bool = False,
         bias: bool = True,
         qkv_bias: bool | None = None,
-        tie_embeddings: Literal["all", "decoder", "none"] = "all",
+        tie_embeddings: Literal["all", "inputs", "decoder", "none"] = "all",
         gradient_checkpointing: bool = False,
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
@@ -146,6 +152,8 @@ class Transformer(nn.Module):
         self.tie_embeddings = tie_embeddings
         self.logit_soft_cap = logit_soft_cap
         self.norm_epsilon = norm_epsilon
+        self.logit_scale = logit_scale
+        self.logit_bias = logit_bias
         self._build(parts, n_layers, n_decoder_layers or n_layers)
 
     def _build(self, parts: Parts, n_layers: int, n_decoder_layers: int) -> None:
@@ -157,13 +165,13 @@ class Transformer(nn.Module):
         else:
             self.encoder = parts.build_stack(tokens, n_layers, causal=False)
         if self.shape == "encoder_decoder":
-            if self.tie_embeddings != "all":
+            if self.tie_embeddings not in ("all", "inputs"):
                 tokens = self._new_table(self.target_vocabulary_size)
             self.decoder = parts.build_stack(tokens, n_decoder_layers, causal=True, cross=True)
         for stack in (self.encoder, self.decoder):
             if stack is not None:
                 initialize_stack(stack, pre_norm=parts.norm_position != "post")
-        if self.decoder is not None and self.tie_embeddings != "none":
+        if self.decoder is not None and self.output_embedding is not None:
             soften_output(self.decoder, self.d_model)
 
     def _new_table(self, vocabulary_size: int) -> nn.Embedding:
@@ -174,7 +182,7 @@ class Transformer(nn.Module):
     @property
     def output_embedding(self) -> nn.Parameter | None:
         """(V, D) the weight that a vocabulary head shares; None when it shall have its own."""
-        if self.tie_embeddings == "none":
+        if self.tie_embeddings in ("inputs", "none"):
             return None
         stack = self.encoder if self.decoder is None else self.decoder
         assert stack is not None

@@ -11,12 +11,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "shape": ("encoder", "decoder", "encoder_decoder"),
     "norm": ("layer_norm", "rms_norm"),
     "norm_position": ("pre", "post", "sandwich", "parallel", "parallel_one_norm"),
-    "positions": ("sinusoidal", "learned", "rotary", "alibi", "relative"),
+    "positions": ("sinusoidal", "sinusoidal_halves", "learned", "rotary", "alibi", "relative"),
     "rotary_scaling": ("none", "linear", "ntk", "llama3"),
-    "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
+    "activation": ("relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"),
     "attention": ("scaled_dot_product", "windowed", "additive"),
     "kernel": ("auto", "reference", "sdpa"),
-    "tie_embeddings": ("all", "decoder", "none"),
+    "tie_embeddings": ("all", "inputs", "decoder", "none"),
 }
 SIZES = (
     "vocabulary_size",
@@ -102,7 +102,7 @@ def check_values(values: Mapping[str, Any]) -> None:
             errors.append(
                 UserError(f"model.{name} must be at least 0 and less than 1, but is {p!r}")
             )
-    for name in ("norm_epsilon", "rotary_base", *POSITIVE_OR_NONE):
+    for name in ("norm_epsilon", "rotary_base", "logit_scale", *POSITIVE_OR_NONE):
         value = values[name]
         if value is None and name in POSITIVE_OR_NONE:
             continue
@@ -143,10 +143,11 @@ def _misfits(values: Mapping[str, Any]) -> list[UserError]:
     errors += [*_position_misfits(values), *_attention_misfits(values)]
     shape, target = values["shape"], values["target_vocabulary_size"]
     other_target = target is not None and target != values["vocabulary_size"]
-    if shape == "encoder_decoder" and values["tie_embeddings"] == "all" and other_target:
+    tied = values["tie_embeddings"]
+    if shape == "encoder_decoder" and tied in ("all", "inputs") and other_target:
         errors.append(
             UserError(
-                "model.tie_embeddings=all must have one vocabulary for both sides, but the source "
+                f"model.tie_embeddings={tied} must have one vocabulary for both sides, but the source "
                 f"has {values['vocabulary_size']} tokens and the target {target}",
                 "use model.tie_embeddings=decoder, or tokenizer.joint=true",
             )

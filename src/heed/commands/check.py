@@ -119,12 +119,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
     with torch.device("meta"):
         backbone = build_backbone(config, vocabulary_size=sizes[0], target_vocabulary_size=sizes[1])
         if task.get("validation_decoder"):
-            head: nn.Module = VocabularyHead(
-                d_model=backbone.d_model,
-                vocabulary_size=backbone.target_vocabulary_size,
-                tied=backbone.output_embedding,
-                bias=False,
-            )
+            head: nn.Module = VocabularyHead.of(backbone)
         elif task["kind"] == "texts":
             head = MaskedTokenHead(
                 d_model=backbone.d_model,

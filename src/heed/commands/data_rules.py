@@ -120,10 +120,10 @@ def two_tokenizers_fit_the_model(frozen: Config, folders: list[Path]) -> Iterato
             f"but is {shown(tokenizer[key.partition('.')[2]])}",
             remedy,
         )
-    elif model.get("tie_embeddings") == "all":
+    elif model.get("tie_embeddings") in ("all", "inputs"):
         yield UserError(
             f"model.tie_embeddings must be decoder or none with {key} not {rule}, "
-            "which makes two vocabularies, but is all",
+            f"which makes two vocabularies, but is {model['tie_embeddings']}",
             "try model.tie_embeddings=decoder",
         )
 

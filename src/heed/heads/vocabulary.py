@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from heed.backbone.soft_cap import soft_cap
+from heed.backbone.transformer import Transformer
 
 
 class VocabularyHead(nn.Module):
@@ -18,6 +19,7 @@ class VocabularyHead(nn.Module):
         vocabulary_size: V.
         tied: (V, D) the embedding table to share (Press and Wolf 2017); None: a table of its own.
         bias: Whether each token has a score of its own, whatever the input.
+        scale: Factor of the scores, before their bias.
         soft_cap: Bound of the scores (Gemma 2: Riviere et al. 2024); None for none.
     """
 
@@ -28,9 +30,11 @@ class VocabularyHead(nn.Module):
         vocabulary_size: int,
         tied: nn.Parameter | None = None,
         bias: bool = False,
+        scale: float = 1.0,
         soft_cap: float | None = None,
     ) -> None:
         super().__init__()
+        self.scale = scale
         self.soft_cap = soft_cap
         self.output = nn.Linear(d_model, vocabulary_size, bias=bias)
         if tied is None:
@@ -41,7 +45,19 @@ class VocabularyHead(nn.Module):
         if bias:
             nn.init.zeros_(self.output.bias)
 
+    @classmethod
+    def of(cls, backbone: Transformer) -> VocabularyHead:
+        """The head that a backbone's values describe, over the vocabulary that it writes."""
+        return cls(
+            d_model=backbone.d_model,
+            vocabulary_size=backbone.target_vocabulary_size,
+            tied=backbone.output_embedding,
+            bias=backbone.logit_bias,
+            scale=backbone.logit_scale,
+            soft_cap=backbone.logit_soft_cap,
+        )
+
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) -> logits (..., V)."""
-        logits = self.output(hidden)
+        logits = self.output(hidden if self.scale == 1.0 else hidden * self.scale)
         return logits if self.soft_cap is None else soft_cap(logits, self.soft_cap)

@@ -53,13 +53,7 @@ class GenerationTask(Task):
         self.validation_decoder = validation_decoder
         self.label_smoothing = label_smoothing
         self.bidirectional_prefix = bidirectional_prefix
-        self.head = VocabularyHead(
-            d_model=backbone.d_model,
-            vocabulary_size=backbone.target_vocabulary_size,
-            tied=backbone.output_embedding,
-            bias=False,
-            soft_cap=backbone.logit_soft_cap,
-        )
+        self.head = VocabularyHead.of(backbone)
         self.add_scores()
 
     @property
