@@ -40,9 +40,7 @@ from heed.backbone.validation import rotary_width
 from heed.backbone.windowed import WindowedAttention
 
 AttentionKind = Literal["scaled_dot_product", "windowed", "additive"]
-Positions = Literal[
-    "sinusoidal", "sinusoidal_halves", "learned", "rotary", "alibi", "relative"
-]
+Positions = Literal["sinusoidal", "sinusoidal_halves", "learned", "rotary", "alibi", "relative"]
 SINUSOIDAL = {"sinusoidal": sinusoidal_table, "sinusoidal_halves": halved_sinusoidal_table}
 
 

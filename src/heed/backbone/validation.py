@@ -147,8 +147,8 @@ def _misfits(values: Mapping[str, Any]) -> list[UserError]:
     if shape == "encoder_decoder" and tied in ("all", "inputs") and other_target:
         errors.append(
             UserError(
-                f"model.tie_embeddings={tied} must have one vocabulary for both sides, but the source "
-                f"has {values['vocabulary_size']} tokens and the target {target}",
+                f"model.tie_embeddings={tied} must have one vocabulary for both sides, but the "
+                f"source has {values['vocabulary_size']} tokens and the target {target}",
                 "use model.tie_embeddings=decoder, or tokenizer.joint=true",
             )
         )

@@ -9,16 +9,19 @@ from heed.pretrained.family import Family
 
 # What a config.json calls a model, and the file here that knows it.
 FILES = {
+    "bart": "bart",
     "bert": "bert",
     "camembert": "roberta",
     "distilbert": "distilbert",
     "gpt2": "gpt2",
     "llama": "llama",
+    "marian": "marian",
     "mistral": "llama",
     "modernbert": "modernbert",
     "qwen2": "llama",
     "qwen3": "llama",
     "roberta": "roberta",
+    "t5": "t5",
     "xlm-roberta": "roberta",
 }
 

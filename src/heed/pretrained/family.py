@@ -123,6 +123,8 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
 }
 """Theirs as ours."""
 
@@ -141,7 +143,8 @@ def activation(config: Config, key: str = "hidden_act", usual: str = "gelu") -> 
 
 def their_activation(values: Values) -> str:
     """The name that config.json has for an activation of ours."""
-    return {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}[values["activation"]]
+    names = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "silu": "swish"}
+    return names[values["activation"]]
 
 
 def required(config: Config, *keys: str) -> list[Any]:

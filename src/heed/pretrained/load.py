@@ -16,7 +16,7 @@ from heed.heads.span import SpanHead
 from heed.heads.vocabulary import VocabularyHead
 from heed.pretrained.checkpoint import Checkpoint
 from heed.pretrained.family import Family
-from heed.pretrained.mapping import Entry, cast
+from heed.pretrained.mapping import Entry, Part, cast
 
 SHOWN = 5  # names in a message
 OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
@@ -80,7 +80,7 @@ def load_pretrained(
     plan = _Plan(checkpoint, names)
     faults = plan.add(entries, backbone)
     whole = family.entries(family.values(checkpoint.config))
-    known = {part.name for entry in whole for part in entry.parts}
+    known = {name for entry in whole for part in entry.parts for name in part.names}
     strange = [name for name in names if name not in known and family.needs(name)]
     if strange:
         faults.append(
@@ -110,11 +110,11 @@ class _Plan:
     def add(self, entries: Iterable[Entry], module: nn.Module) -> list[UserError]:
         """Fill a module; returns what is missing or misshapen."""
         own = module.state_dict(keep_vars=True)
-        missing, misshapen = [], []
+        missing, misshapen, parted = [], [], []
         filled = set()
         for entry in entries:
             filled.add(entry.ours)
-            absent = [part.name for part in entry.parts if part.name not in self.names]
+            absent = [part.name for part in entry.parts if self._found(part) is None]
             if absent:
                 if not entry.optional:
                     missing += absent
@@ -123,6 +123,8 @@ class _Plan:
             wrong = self._misfit(entry, tuple(own[entry.ours].shape))
             if wrong:
                 misshapen.append(wrong)
+            else:
+                parted += self._parted(entry)
             self._take(entry, own[entry.ours])
         pointers = {own[name].data_ptr() for name in filled if name in own}
         forgotten = [n for n, t in own.items() if n not in filled and t.data_ptr() not in pointers]
@@ -144,6 +146,14 @@ class _Plan:
                     f"but {len(misshapen)} are not: {some(misshapen)}"
                 )
             )
+        if parted:
+            faults.append(
+                UserError(
+                    f"model.pretrained={name} must have one and the same tensor under names that "
+                    f"its config.json ties together, but has several: {some(parted)}",
+                    "untie them in its config.json, if its model has them apart",
+                )
+            )
         return faults
 
     def add_head(
@@ -155,7 +165,7 @@ class _Plan:
         taken = {tensor.data_ptr() for _, tensor in self.steps}  # tied to the backbone
         fresh = [name for name, tensor in own.items() if tensor.data_ptr() not in taken]
         for entry in theirs.entries(values) if theirs is not None else ():
-            if entry.ours not in own or any(part.name not in self.names for part in entry.parts):
+            if entry.ours not in own or any(self._found(part) is None for part in entry.parts):
                 continue
             if self._misfit(entry, tuple(own[entry.ours].shape)):
                 continue
@@ -171,13 +181,34 @@ class _Plan:
 
     def _take(self, entry: Entry, tensor: torch.Tensor) -> None:
         self.steps.append((entry, tensor))
-        self.used.update(part.name for part in entry.parts)
+        self.used.update(name for part in entry.parts for name in part.names)
+
+    def _found(self, part: Part) -> str | None:
+        """The name in the checkpoint of a tensor of theirs; None if it is not there."""
+        return next((self.names[name] for name in part.names if name in self.names), None)
+
+    def _name(self, part: Part) -> str:
+        found = self._found(part)
+        assert found is not None, f"{part.name} was not asked for"
+        return found
+
+    def _parted(self, entry: Entry) -> list[str]:
+        """The names of tensors that should be one and are not."""
+        parted = []
+        for part in entry.parts:
+            first, *others = [self.names[name] for name in part.names if name in self.names]
+            for other in others:
+                same = self.checkpoint.shape(first) == self.checkpoint.shape(other)
+                one, two = self.checkpoint.tensor(first), self.checkpoint.tensor(other)
+                if not same or not torch.equal(one, two):
+                    parted.append(f"{first} and {other}")
+        return parted
 
     def _misfit(self, entry: Entry, ours: tuple[int, ...]) -> str:
         """What is wrong with the shapes of an entry; empty if nothing is."""
         rows = 0
         for part in entry.parts:
-            theirs = self.checkpoint.shape(self.names[part.name])
+            theirs = self.checkpoint.shape(self._name(part))
             shape = part.change.shape(theirs)
             if len(shape) != len(ours) or shape[1:] != ours[1:]:
                 return f"{part.name} is {theirs}"
@@ -185,8 +216,8 @@ class _Plan:
                 return f"{part.name} is {theirs}"
             rows += shape[0]
         if rows != ours[0]:
-            first = entry.parts[0].name
-            return f"{first} is {self.checkpoint.shape(self.names[first])}"
+            first = entry.parts[0]
+            return f"{first.name} is {self.checkpoint.shape(self._name(first))}"
         return ""
 
     def carry_out(self) -> tuple[list[str], int]:
@@ -195,7 +226,7 @@ class _Plan:
         with torch.no_grad():
             for entry, own in self.steps:
                 theirs = {
-                    part.name: self.checkpoint.tensor(self.names[part.name]) for part in entry.parts
+                    part.name: self.checkpoint.tensor(self._name(part)) for part in entry.parts
                 }
                 own.copy_(cast(entry.read(theirs), own.dtype))
                 count += own.numel()

@@ -20,20 +20,26 @@ class Change:
         skipped_rows: Rows at the head of their table that no position of ours needs.
         factor: Ours is theirs times this.
         plus: Ours is theirs (times the factor) plus this, as with norms that are stored less one.
+        flattened: Theirs is a table of one row, ours is that row.
     """
 
     transposed: bool = False
     skipped_rows: int = 0
     factor: float = 1.0
     plus: float = 0.0
+    flattened: bool = False
 
     def shape(self, theirs: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that a tensor of theirs has with us."""
+        if self.flattened:
+            return theirs[1:] if theirs[:1] == (1,) else theirs
         shape = theirs[::-1] if self.transposed else theirs
         return (shape[0] - self.skipped_rows, *shape[1:]) if self.skipped_rows else shape
 
     def read(self, theirs: Tensor) -> Tensor:
         """Theirs as ours."""
+        if self.flattened:
+            return theirs[0]
         ours = theirs.T if self.transposed else theirs
         ours = ours[self.skipped_rows :]
         if self.factor != 1.0 or self.plus:
@@ -45,6 +51,8 @@ class Change:
         import torch
 
         theirs = ours
+        if self.flattened:
+            return ours[None]
         if self.factor != 1.0 or self.plus:
             theirs = ((theirs.float() - self.plus) / self.factor).to(ours.dtype)
         if self.skipped_rows:
@@ -64,11 +72,18 @@ class Part:
         name: Its name, without the prefix of its family.
         change: What is done to it.
         rows: How many rows of ours it is; None: all, where it is the only part.
+        also: Other names that it may go by, being tied to others: one of all is enough.
     """
 
     name: str
     change: Change = SAME
     rows: int | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it may go by, its own first."""
+        return (self.name, *self.also)
 
 
 @dataclass(frozen=True)
@@ -99,9 +114,16 @@ class Entry:
             yield part.name, part.change.write(piece)
 
 
-def tensor(ours: str, theirs: str, change: Change = SAME, *, optional: bool = False) -> Entry:
+def tensor(
+    ours: str,
+    theirs: str,
+    change: Change = SAME,
+    *,
+    optional: bool = False,
+    also: tuple[str, ...] = (),
+) -> Entry:
     """One tensor of ours that is one of theirs."""
-    return Entry(ours, (Part(theirs, change),), optional)
+    return Entry(ours, (Part(theirs, change, also=also),), optional)
 
 
 def linear(

@@ -39,7 +39,8 @@ def write_tensors(
     prefix = ""
     if theirs is not None:
         model_type = family.config(values)["model_type"]
-        prefix = theirs.prefixes.get(model_type, family.prefix) + "."
+        prefix = theirs.prefixes.get(model_type, family.prefix)
+        prefix += "." if prefix else ""
     written: dict[str, Tensor] = {}
     for entry in family.entries(values):
         if entry.optional and entry.ours not in backbone:
@@ -84,7 +85,8 @@ def write_config(
             )
         config.update(family.other_poolings[pooling])
     architecture = their_head(family, kind).architecture if kind else family.bare
-    config["architectures"] = [family.class_name(architecture, config["model_type"])]
+    named = family.class_name(architecture, config["model_type"])
+    config.setdefault("architectures", [named])
     if labels is not None:
         config["id2label"] = {str(i): label for i, label in enumerate(labels)}
         config["label2id"] = {label: i for i, label in enumerate(labels)}
