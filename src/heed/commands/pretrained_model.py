@@ -25,6 +25,8 @@ FREE = (
     *("rotary_scaling", "rotary_factor", "rotary_original_length"),
 )
 AUTO = (None, "auto")
+ENCODER_ALONE = {"shape": "encoder", "n_decoder_layers": None, "target_vocabulary_size": None}
+"""What changes where only the encoder of an encoder-decoder is used."""
 
 
 def fill_in(config: Config) -> Config:
@@ -41,6 +43,8 @@ def fill_in(config: Config) -> Config:
         return config
     checkpoint, family = open_checkpoint(model)
     theirs = family.values(checkpoint.config)
+    if model.get("shape") == "encoder" and theirs["shape"] == "encoder_decoder":
+        theirs = {**theirs, **ENCODER_ALONE}
     told = {**theirs, "family": family.name}
     raise_together(list(contradictions(model, told, checkpoint.name)))
     theirs = {**_defaults(str(model["_target_"])), **theirs}
@@ -82,11 +86,10 @@ def contradictions(
         given = model.get(key)
         if given is None or given == value or key in FREE:
             continue
-        if key in ("n_layers", "n_decoder_layers") and isinstance(given, int) and given < value:
+        counts = key in ("n_layers", "n_decoder_layers")
+        if counts and isinstance(given, int) and isinstance(value, int) and given < value:
             continue  # the first of its layers
         if key == "max_length" and theirs["positions"] != "learned":
-            continue
-        if key == "shape" and given == "encoder" and value == "encoder_decoder":
             continue
         yield UserError(
             f"model.{key} must be {value!r}, as in {name}, but is {given!r}",

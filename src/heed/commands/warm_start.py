@@ -78,8 +78,14 @@ def load_checkpoint_of_others(
         task.get_submodule("head"),
         labels=getattr(task, "labels", None),
     )
-    if not silent:
-        print(f"started from {checkpoint.name} ({family.name}): {report.sentence()}")
+    if silent:
+        return
+    print(f"started from {checkpoint.name} ({family.name}): {report.sentence()}")
+    if hasattr(task, "decoder"):
+        from heed.pretrained.generation import advice
+
+        for words in advice(checkpoint):
+            print(f"its makers write with {words}")
 
 
 def run_weights(run: str, checkpoint: Path | None = None) -> dict[str, Tensor]:

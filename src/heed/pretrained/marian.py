@@ -30,11 +30,7 @@ def values(config: Config) -> dict[str, Any]:
         **bart.shared_values(config),
         "target_vocabulary_size": None if shared or target == config["vocab_size"] else target,
         "positions": "sinusoidal_halves",
-        "tie_embeddings": ("all" if tied else "inputs")
-        if shared
-        else "decoder"
-        if tied
-        else "none",
+        "tie_embeddings": tie,
     }
 
 
