@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tests.pretrained.text_to_text import (
     SOURCE,
     V,
@@ -18,10 +17,12 @@ from tests.pretrained.text_to_text import (
     ids,
     randomized,
     read,
+    refused,
+    saved,
 )
 from tests.sentencepiece_file import write_model
 
-from heed.errors import UserError, UserErrors
+from heed.errors import UserErrors
 from heed.pretrained.checkpoint import Checkpoint
 from heed.pretrained.save import write_config, write_tensors
 from heed.pretrained.t5 import FAMILY
@@ -64,17 +65,6 @@ def test_numbers(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", SHAPES)
 def test_writing(kind: str, tmp_path: Path) -> None:
     check_writing(randomized(model(kind)), tmp_path, start=[0])
-
-
-def saved(made: Any, folder: Path, change: Any = None, **config: Any) -> Path:
-    """A model's folder, with tensors changed by `change` and keys of its config.json by `config`."""
-    made.save_pretrained(folder)
-    if change is not None:
-        path = folder / "model.safetensors"
-        save_file(change(load_file(path)), path, metadata={"format": "pt"})
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
-    return folder
 
 
 @pytest.mark.parametrize("shape", [{}, {"n_layers": 1}])
@@ -130,11 +120,6 @@ def test_a_tied_table_under_other_names(tmp_path: Path) -> None:
     loaded = read(saved(made, tmp_path, twice))
     assert torch.equal(loaded.head.output.weight, made.shared.weight)
     assert loaded.report.left_out == []
-
-
-def refused(folder: Path, what: str) -> None:
-    with pytest.raises(UserError, match=what):
-        read(folder)
 
 
 def test_tied_tables_that_differ(tmp_path: Path) -> None:

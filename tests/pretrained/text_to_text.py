@@ -10,14 +10,16 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.decoding.beam import BeamDecoder
 from heed.decoding.greedy import GreedyDecoder
+from heed.errors import UserError
 from heed.heads.vocabulary import VocabularyHead
 from heed.pretrained.checkpoint import Checkpoint
 from heed.pretrained.families import family_of
@@ -71,6 +73,23 @@ def read(folder: Path, **given: Any) -> Loaded:
     head = VocabularyHead.of(backbone).eval()
     report = load_pretrained(checkpoint, family, values, backbone, head)
     return Loaded(backbone, head, family, values, report)
+
+
+def saved(made: Any, folder: Path, change: Any = None, **config: Any) -> Path:
+    """A model's folder; `change` alters its tensors, `config` the keys of its config.json."""
+    made.save_pretrained(folder)
+    if change is not None:
+        path = folder / "model.safetensors"
+        save_file(change(load_file(path)), path, metadata={"format": "pt"})
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return folder
+
+
+def refused(folder: Path, what: str) -> None:
+    """Reading it tells a mistake."""
+    with pytest.raises(UserError, match=what):
+        read(folder)
 
 
 def close(found: Tensor, expected: Tensor) -> None:

@@ -27,18 +27,20 @@ AS_WE_BUILD = {"normalize_before": False, "add_final_layer_norm": False, "is_dec
 
 def values(config: Config) -> dict[str, Any]:
     """The Transformer of a BartConfig."""
-    expect(config, {**AS_WE_BUILD, "normalize_embedding": True})
-    tied = config.get("tie_word_embeddings", True)
+    expect(config, {**AS_WE_BUILD, "normalize_embedding": True, "tie_word_embeddings": True})
+    start, end = config.get("decoder_start_token_id"), config.get("eos_token_id", 2)
+    if start is not None and start != end:
+        raise unsupported("decoder_start_token_id", start, f"eos_token_id ({end})")
     return {
         **shared_values(config),
         "embedding_norm": True,
         "positions": "learned",
-        "tie_embeddings": "all" if tied else "inputs",
+        "tie_embeddings": "all",
     }
 
 
 def expect(config: Config, known: dict[str, object]) -> None:
-    """Refuse what a config.json says if it is not what is built, and starts of targets but one.
+    """Refuse what a config.json says if it is not what is built.
 
     Raises:
         UserError: If a value is another.
@@ -89,7 +91,7 @@ def config(values: Values) -> Config:
         **shared_config(values),
         "model_type": "bart",
         "normalize_embedding": True,
-        "tie_word_embeddings": values["tie_embeddings"] == "all",
+        "tie_word_embeddings": True,
         "bos_token_id": 0,
         "pad_token_id": 1,
         "eos_token_id": 2,
@@ -140,15 +142,15 @@ def entries(values: Values) -> Iterator[Entry]:
             Change(skipped_rows=OFFSET),
         )
         yield from norm(f"{side}.embeddings.norm", f"{side}.layernorm_embedding")
-    yield shared_table(tied=values["tie_embeddings"] == "all")
+    yield shared_table()
     yield from layer_entries(values)
 
 
-def shared_table(*, tied: bool) -> Entry:
-    """The table of both sides, and of the output where it is tied."""
-    others = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-    also = (*others, "lm_head.weight") if tied else others
-    return tensor("encoder.embeddings.tokens.weight", "shared.weight", also=also)
+def shared_table() -> Entry:
+    """The one table of both sides and of the output."""
+    sides = "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"
+    ours, theirs = "encoder.embeddings.tokens.weight", "shared.weight"
+    return tensor(ours, theirs, also=(*sides, "lm_head.weight"))
 
 
 def stacks(values: Values) -> dict[str, int]:
@@ -184,7 +186,7 @@ def layer_entries(values: Values) -> Iterator[Entry]:
 def vocabulary_entries(values: Values) -> Iterator[Entry]:
     """The bias of each token, and a table of its own where that is not tied."""
     yield tensor("output.bias", "final_logits_bias", Change(flattened=True))
-    if values["tie_embeddings"] in ("inputs", "none"):
+    if values["tie_embeddings"] == "none":
         yield tensor("output.weight", "lm_head.weight")
 
 

@@ -21,16 +21,14 @@ def values(config: Config) -> dict[str, Any]:
         raise unsupported("decoder_start_token_id", start, f"pad_token_id ({pad})")
     shared = config.get("share_encoder_decoder_embeddings", True)
     tied = config.get("tie_word_embeddings", True)
+    if shared and not tied:
+        raise unsupported("tie_word_embeddings", False, "true")
     target = config.get("decoder_vocab_size")
-    if shared:
-        tie = "all" if tied else "inputs"
-    else:
-        tie = "decoder" if tied else "none"
     return {
         **bart.shared_values(config),
         "target_vocabulary_size": None if shared or target == config["vocab_size"] else target,
         "positions": "sinusoidal_halves",
-        "tie_embeddings": tie,
+        "tie_embeddings": "all" if shared else "decoder" if tied else "none",
     }
 
 
@@ -43,8 +41,8 @@ def config(values: Values) -> Config:
         "model_type": "marian",
         "decoder_vocab_size": target,
         "normalize_embedding": False,
-        "share_encoder_decoder_embeddings": values["tie_embeddings"] in ("all", "inputs"),
-        "tie_word_embeddings": values["tie_embeddings"] in ("all", "decoder"),
+        "share_encoder_decoder_embeddings": values["tie_embeddings"] == "all",
+        "tie_word_embeddings": values["tie_embeddings"] != "none",
         "bos_token_id": None,
         "eos_token_id": 0,
         "pad_token_id": target - 1,
@@ -55,8 +53,8 @@ def config(values: Values) -> Config:
 def entries(values: Values) -> Iterator[Entry]:
     """The tensors of a MarianModel, or of its encoder."""
     tied = values["tie_embeddings"]
-    if tied in ("all", "inputs"):
-        yield bart.shared_table(tied=tied == "all")
+    if tied == "all":
+        yield bart.shared_table()
     else:
         yield tensor("encoder.embeddings.tokens.weight", "encoder.embed_tokens.weight")
         if values["shape"] != "encoder":

@@ -21,6 +21,8 @@ from heed.errors import UserError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces
 UNIGRAM = 1  # kind of model
+UNKNOWN_COST = 10.0  # how much less likely than any piece a character is that none holds
+_MARK = re.compile(r"<.+>|>>.+<<")  # control pieces and Marian's languages
 ABSENT = "\ue000"
 """Stands before a piece that is written but never read; taken out of what is read and written."""
 
@@ -91,8 +93,9 @@ def unigram_tokenizer(
 
     Args:
         model: The model.
-        vocabulary: Pieces by id, where ids are not the model's numbers. Those that the model has
-            not are never read but can be written; what has no id is never read.
+        vocabulary: Pieces by id, where ids are not the model's numbers. Of those that the model has
+            not, single characters are read where they would be unknown, others are written only;
+            what has no id is never read.
     """
     known = {piece.text: piece for piece in model.pieces if piece.kind in (NORMAL, USER_DEFINED)}
     least = min((piece.score for piece in known.values()), default=-1.0)
@@ -102,9 +105,11 @@ def unigram_tokenizer(
     for name in names:
         if name in known:
             scored.append((name, known[name].score))
-        elif name in special or (name.startswith("<") and name.endswith(">")):
+        elif name in special or _MARK.fullmatch(name):
             scored.append((name, least))
             controls.append(name)
+        elif len(name) == 1:
+            scored.append((name, least - UNKNOWN_COST))
         else:
             scored.append((ABSENT + name, least))
     backend = tokenizers.Tokenizer(Unigram(scored, unk_id=names.index(model.unknown)))
