@@ -42,12 +42,11 @@ def fill_in(config: Config) -> Config:
     if not isinstance(model, dict) or not model.get("pretrained"):
         return config
     checkpoint, family = open_checkpoint(model)
-    theirs = family.values(checkpoint.config)
+    theirs = {**_defaults(str(model["_target_"])), **family.values(checkpoint.config)}
     if model.get("shape") == "encoder" and theirs["shape"] == "encoder_decoder":
         theirs = {**theirs, **ENCODER_ALONE}
     told = {**theirs, "family": family.name}
     raise_together(list(contradictions(model, told, checkpoint.name)))
-    theirs = {**_defaults(str(model["_target_"])), **theirs}
     filled = {name: theirs.get(name) if value is None else value for name, value in model.items()}
     filled = {**filled, **{name: value for name, value in theirs.items() if name not in filled}}
     depth, everywhere = filled["n_layers"], filled.get("global_layers")
