@@ -20,12 +20,13 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "silu"])
 def test_a_plain_activation_bends_the_inner_layer(activation: str) -> None:
     torch.manual_seed(1)
     network = FeedForward(d_model=5, d_feed_forward=7, activation=activation)
     x = torch.randn(2, 3, 5)
-    bend = {"relu": lambda x: x.clamp(min=0), "gelu": gelu, "gelu_tanh": gelu_tanh}[activation]
+    bends = {"relu": lambda x: x.clamp(min=0), "gelu": gelu, "gelu_tanh": gelu_tanh}
+    bend = {**bends, "silu": lambda x: x * torch.sigmoid(x)}[activation]
     inner = bend(x @ network.input.weight.T + network.input.bias)
     expected = inner @ network.output.weight.T + network.output.bias
     torch.testing.assert_close(network(x), expected)

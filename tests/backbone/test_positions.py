@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from heed.backbone.positions import (
     LearnedPositions,
     RotaryPositions,
     SinusoidalPositions,
+    halved_sinusoidal_table,
     rotate,
     sinusoidal_table,
 )
@@ -28,9 +30,17 @@ def test_the_waves_are_the_papers(d_model: int) -> None:
             assert table[position, column].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_waves_grow_with_the_row() -> None:
-    positions = SinusoidalPositions(max_length=5, d_model=6)
-    expected = sinusoidal_table(17, 6)
+@pytest.mark.parametrize("d_model", [6, 7])
+def test_the_halved_table_has_the_same_waves(d_model: int) -> None:
+    table = sinusoidal_table(13, d_model)
+    halves = torch.cat((table[:, 0::2], table[:, 1::2]), dim=1)
+    torch.testing.assert_close(halved_sinusoidal_table(13, d_model), halves, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("make_table", [sinusoidal_table, halved_sinusoidal_table])
+def test_waves_grow_with_the_row(make_table: Callable[[int, int], torch.Tensor]) -> None:
+    positions = SinusoidalPositions(max_length=5, d_model=6, make_table=make_table)
+    expected = make_table(17, 6)
     assert torch.equal(positions(torch.arange(17), 17), expected)
     assert torch.equal(positions(torch.arange(3), 3), expected[:3])
 

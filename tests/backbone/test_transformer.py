@@ -218,6 +218,9 @@ def test_tables_are_shared_as_asked() -> None:
 
     source, target, output = tables("all")
     assert source is target is output
+    source, target, output = tables("inputs")
+    assert source is target
+    assert output is None
     source, target, output = tables("decoder")
     assert source is not target
     assert target is output
