@@ -33,6 +33,8 @@ Make = Callable[..., Subject]
         ["model.positions=relative", "model.norm_position=post", "+model.norm_epsilon=0.01"],
         ["model.bias=false", "model.activation=gelu_tanh", "+model.logit_soft_cap=500"],
         ["+model.head_width=6", "model.n_decoder_layers=1"],
+        ["model.positions=sinusoidal_halves", "model.activation=silu", "+model.logit_bias=true"],
+        ["model.tie_embeddings=inputs", "+model.logit_scale=0.25"],
         ["tokenizer.joint=false", "model.tie_embeddings=decoder"],
     ],
     ids=lambda words: " ".join(words),

@@ -16,7 +16,7 @@ from heed.backbone.attention import MultiHeadAttention
 from heed.backbone.block import Block
 from heed.backbone.feed_forward import FeedForward
 from heed.backbone.position_bias import BucketBias
-from heed.backbone.positions import LearnedPositions, sinusoidal_table
+from heed.backbone.positions import LearnedPositions
 from heed.backbone.stack import Stack
 from heed.errors import UserError, nearest
 from heed.exporting.ctranslate_check import compare, largest_difference, quantized_agreement
@@ -31,6 +31,7 @@ _BENDS = {
     "relu": "RELU",
     "gelu": "GELU",
     "gelu_tanh": "GELUTanh",
+    "silu": "SWISH",
     "swiglu": "SWISH",
     "geglu": "GELU",
     "geglu_tanh": "GELUTanh",
@@ -121,7 +122,7 @@ def build_spec(subject: Subject) -> Any:
     decoder = transformer_spec.TransformerDecoderSpec(len(backbone.decoder.layers), **common)
     _fill_stack(encoder, backbone.encoder, encoder.embeddings[0], backbone.max_length)
     _fill_stack(decoder, backbone.decoder, decoder.embeddings, backbone.max_length)
-    decoder.projection.weight = _array(task.head.output.weight)
+    decoder.projection.weight = _array(task.head.output.weight * task.head.scale)
     if task.head.output.bias is not None:
         decoder.projection.bias = _array(task.head.output.bias)
     if backbone.logit_soft_cap is not None:
@@ -210,7 +211,7 @@ def _positions(stack: Stack, max_length: int) -> Tensor | None:
     if isinstance(positions, LearnedPositions):
         return positions.weight
     # CTranslate2's own sines are laid out otherwise, so the table goes along.
-    return sinusoidal_table(max_length, stack.embeddings.tokens.embedding_dim)
+    return positions.make_table(max_length, stack.embeddings.tokens.embedding_dim)
 
 
 def _fill_block(spec: Any, block: Block) -> None:

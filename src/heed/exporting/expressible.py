@@ -48,9 +48,9 @@ def program_faults(config: Mapping[str, Any], name: str) -> list[UserError]:
 # Option of the model -> the values that CTranslate2's Transformer has; others are refused.
 _HAS: dict[str, tuple[Any, ...]] = {
     "attention": ("scaled_dot_product",),
-    "positions": ("sinusoidal", "learned", "rotary", "relative"),
+    "positions": ("sinusoidal", "sinusoidal_halves", "learned", "rotary", "relative"),
     "norm_position": ("pre", "post"),
-    "activation": ("relu", "gelu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"),
+    "activation": ("relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"),
     "attention_soft_cap": (None,),
     "qk_norm": (False,),
     "n_segments": (0,),
@@ -125,5 +125,5 @@ def longest_row(model: Mapping[str, Any]) -> int | None:
 
     Tables of positions are as long as `model.max_length`, and go along as they are.
     """
-    tabled = model["positions"] in ("sinusoidal", "learned")
+    tabled = model["positions"] in ("sinusoidal", "sinusoidal_halves", "learned")
     return int(model["max_length"]) if tabled else None
