@@ -38,7 +38,7 @@ def advice(checkpoint: Checkpoint) -> Iterator[str]:
     if words:
         yield " ".join(words)
     tasks = checkpoint.config.get("task_specific_params")
-    for name, given in (tasks.items() if isinstance(tasks, dict) else ()):
+    for name, given in tasks.items() if isinstance(tasks, dict) else ():
         if not isinstance(given, dict):
             continue
         words = list(_words(given))
