@@ -13,6 +13,7 @@ from tests.pretrained.text_to_text import (
     WRITTEN,
     B,
     V,
+    begun_step,
     check_numbers,
     check_writing,
     close,
@@ -30,7 +31,6 @@ from heed.errors import UserError
 from heed.pretrained.bart import FAMILY
 from heed.pretrained.checkpoint import Checkpoint
 from heed.pretrained.tokenizer import pretrained_tokenizers
-from heed.tasks.generation import TransformerStep
 from heed.text.template import Around
 
 transformers = pytest.importorskip("transformers")
@@ -96,7 +96,7 @@ def test_writing_with_the_makers_settings(tmp_path: Path) -> None:
             decoder = BeamDecoder(
                 beam_size=beams, length_penalty=0.0, early_stopping=True, max_length=WRITTEN
             )
-        step = TransformerStep(loaded.backbone, loaded.head, memory, SOURCE, [EOS])
+        step = begun_step(loaded, memory, [EOS])
         found = decoder(step, batch_size=B, bos_id=BOS, eos_id=EOS, pad_id=PAD)
         for row, hypotheses in zip(rows.tolist(), found, strict=True):
             assert row[:2] == [EOS, BOS]

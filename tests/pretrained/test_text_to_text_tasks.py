@@ -133,12 +133,10 @@ def batch_of(made: Parts, count: int = 4) -> Any:
     return preparation.collate(rows, [records[row["index"]] for row in rows])
 
 
-def labels_of(batch: PairBatch, given: int) -> Tensor:
-    """(B, T - 1) what transformers is to learn, without what every target begins with."""
+def labels_of(batch: PairBatch) -> Tensor:
+    """(B, T - 1) what transformers is to learn: for BART, the bos after eos too."""
     assert batch.target is not None
-    labels = batch.target.ids[:, 1:].masked_fill(~batch.target.layout.mask()[:, 1:], -100)
-    labels[:, :given] = -100
-    return labels
+    return batch.target.ids[:, 1:].masked_fill(~batch.target.layout.mask()[:, 1:], -100)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -155,7 +153,7 @@ def test_loss_and_writing_are_those_of_transformers(
         input_ids=source,
         attention_mask=mask,
         decoder_input_ids=batch.target.ids[:, :-1],
-        labels=labels_of(batch, given),
+        labels=labels_of(batch),
     ).loss
     loss = task.loss(batch)
     torch.testing.assert_close(loss.sum / loss.count, expected, atol=1e-5, rtol=1e-5)

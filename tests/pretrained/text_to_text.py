@@ -26,7 +26,7 @@ from heed.pretrained.families import family_of
 from heed.pretrained.family import Family
 from heed.pretrained.load import Report, load_pretrained
 from heed.pretrained.save import write_config, write_tensors
-from heed.tasks.generation import TransformerStep
+from heed.tasks.writers import TransformerStep
 
 V, B, S, T = 61, 3, 9, 6
 SOURCE = Padded(torch.tensor([9, 4, 7]), S)
@@ -140,6 +140,14 @@ def write(loaded: Loaded, folder: Path, model_class: Any, pad: int) -> Any:
     return model.eval()
 
 
+def begun_step(loaded: Loaded, memory: Tensor, begun: list[int]) -> TransformerStep:
+    """A step with a cache that has seen what a target begins with, but for the last token."""
+    step = TransformerStep(loaded.backbone, loaded.head, memory, SOURCE)
+    for token in begun:
+        step(torch.full((B,), token))
+    return step
+
+
 class WithoutCache:
     """A step that reads all that is written again for every token."""
 
@@ -202,7 +210,7 @@ def check_writing(
         expected = [_until(row[len(start) :].tolist(), eos) for row in rows]
         *begun, last = start
         for step in (
-            TransformerStep(loaded.backbone, loaded.head, memory, SOURCE, begun),
+            begun_step(loaded, memory, begun),
             WithoutCache(loaded, memory, begun),
         ):
             found = decoder(step, batch_size=B, bos_id=last, eos_id=eos, pad_id=pad)
