@@ -3,11 +3,14 @@
     python benchmarks/pretrain_transfer.py data=FOLDER [output=FOLDER] [seeds=3] [KEY=VALUE ...]
 
 Trains one masked language model on the 6,920 training sentences (`train_sentences.tsv.gz`, no
-labels), and then the same encoder on their labels, for each seed once from scratch and once from
-the masked model's weights, all else the same: tokenizer, rate, steps, order of the data. Prints the
-dev accuracies of the best checkpoints, and the margin between the means beside the standard
-deviations. Finished runs in `output` are taken as they are, so that the command can be repeated.
-Further words go to every `heed train`.
+labels), and then the same encoder on the labels of the first 1,000, for each seed once from scratch
+and once from the masked model's weights, all else the same: tokenizer, rate, steps, order of the
+data. Prints the dev accuracies of the best checkpoints, and the margin between the means beside the
+standard deviations. Finished runs in `output` are taken as they are, so that the command can be
+repeated. Further words go to every `heed train`; those that begin with `pretraining:` or
+`training:` only to the one or the other, for instance for a longer pretraining on a GPU:
+
+    trainer=gpu model=small pretraining:data.max_tokens=16384 pretraining:trainer.max_epochs=300
 """
 
 from __future__ import annotations
@@ -28,25 +31,31 @@ PRETRAINING = (
 )
 TRAINING = (
     *("task=sentiment", "tokenizer=file", "data.max_tokens=1024", "optimizer.lr=1e-3"),
-    *("scheduler.warmup_steps=100", "trainer.max_epochs=4"),
+    *("scheduler.warmup_steps=30", "trainer.max_epochs=10", "data.limit_examples=1000"),
+    "trainer.limit_test_batches=0",
 )
 
 
 def main() -> None:
     """Train what is not there yet, and print."""
-    given = dict(word.split("=", 1) for word in sys.argv[1:])
+    words = [word for word in sys.argv[1:] if ":" not in word.partition("=")[0]]
+    own = {
+        part: [w.removeprefix(part) for w in sys.argv[1:] if w.startswith(part)]
+        for part in ("pretraining:", "training:")
+    }
+    given = dict(word.split("=", 1) for word in words)
     output = Path(given.pop("output", "outputs/pretrain_transfer"))
     seeds = range(1, 1 + int(given.pop("seeds", 3)))
     words = [f"data.path={given.pop('data')}", *(f"{key}={value}" for key, value in given.items())]
-    pretrained = run(output / "pretrained", [*PRETRAINING, *words, "seed=1"])
+    pretrained = run(output / "pretrained", [*PRETRAINING, *words, *own["pretraining:"], "seed=1"])
     scores = json.loads((pretrained / "run.json").read_text())["metrics"]
     print(f"masked model: perplexity {scores['val/perplexity']:.1f} of dev")
     found: dict[str, list[float]] = {"scratch": [], "pretrained": []}
     for seed in seeds:
         for way, accuracies in found.items():
-            more = [f"tokenizer.path={pretrained / 'tokenizer'}", f"seed={seed}", *words]
+            more = [f"tokenizer.path={pretrained / 'tokenizer'}", f"seed={seed}"]
             more += [f"model.init_from={pretrained}"] if way == "pretrained" else []
-            folder = run(output / f"{way}-{seed}", [*TRAINING, *more])
+            folder = run(output / f"{way}-{seed}", [*TRAINING, *more, *words, *own["training:"]])
             metrics = json.loads((folder / "run.json").read_text())["metrics"]
             accuracies.append(metrics["val/accuracy"])
     for way, accuracies in found.items():
