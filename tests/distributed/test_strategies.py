@@ -24,7 +24,7 @@ TASKS = ("translation", "summarization", "sentiment", "qa", "generative_qa")
 TOLERANCE = 1e-4  # of losses near 6: sums of 32-bit numbers in another order
 ACCUMULATED = ("trainer.accumulate_grad_batches=3", "trainer.val_check_interval=9")
 CASES = [("fsdp2", task, ACCUMULATED) for task in TASKS]
-CASES += [("ddp", task, ACCUMULATED) for task in TASKS]
+CASES += [("ddp", task, ACCUMULATED) for task in ("translation", "sentiment", "qa")]  # a head each
 CASES += [("ddp_static_graph", "translation", ()), ("ddp_static_graph", "qa", ACCUMULATED)]
 
 
@@ -67,14 +67,14 @@ def test_the_ranks_had_different_numbers_of_tokens(trained):
     assert sum(a != b for a, b in zip(*tokens, strict=True)) > len(tokens[0]) // 2
 
 
-@pytest.mark.parametrize(("begin", "end"), [("one", "fsdp2"), ("fsdp2", "one"), ("ddp", "fsdp2")])
+@pytest.mark.parametrize(("begin", "end"), [("fsdp2", "one"), ("ddp", "fsdp2")])
 def test_a_checkpoint_goes_on_under_any_strategy(trained, command, begin, end):
     """On another number of processes too: global batches do not know how many there are."""
     whole = trained("translation", "one", 1, *ACCUMULATED)
-    words = {"one": (1,), "fsdp2": (2, "trainer=fsdp2"), "ddp": (2, "trainer=ddp")}
-    processes, *chosen = words[begin]
     place = f"{begin}-{end}"
-    first = trained("translation", place, processes, *chosen, *ACCUMULATED, "trainer.max_steps=6")
+    first = trained(
+        "translation", place, 2, f"trainer={begin}", *ACCUMULATED, "trainer.max_steps=6"
+    )
     moved = {"one": ("trainer=cpu",), "fsdp2": ("trainer=fsdp2", "trainer.devices=2")}[end]
     done = command(
         *("train", f"resume={first.folder}", *moved),
@@ -110,23 +110,28 @@ def test_choices_of_sharding_change_no_number(trained, options):
     assert [value for _, value in other.column("train/loss")] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_scores_do_not_depend_on_the_number_of_processes(trained, command, task, tmp_path):
-    """29 examples on 1, 2 and 3 processes: uneven shares, each example once."""
+@pytest.mark.parametrize(("task", "processes"), zip(TASKS, (2, 2, 3, 3, 2), strict=True))
+def test_scores_do_not_depend_on_the_number_of_processes(
+    trained, command, task, processes, tmp_path
+):
+    """29 examples on one and on several processes: uneven shares, each example once."""
     run = trained(task, "one", 1, *ACCUMULATED)
     reports, predictions = [], []
-    for devices in (1, 2, 3):
+    for devices in (1, processes):
         output = tmp_path / f"{devices}.jsonl"
-        done = command("evaluate", f"run={run.folder}", f"devices={devices}", f"output={output}")
-        assert done.returncode == 0, done.stdout + done.stderr
+        words = ["evaluate", f"run={run.folder}", f"devices={devices}", f"output={output}"]
+        if devices == 1:
+            assert main(words) == 0
+        else:
+            done = command(*words)
+            assert done.returncode == 0, done.stdout + done.stderr
         lines = [json.loads(line) for line in output.read_text().splitlines()]
         assert [line["index"] for line in lines] == list(range(29))
         predictions.append([line["prediction"] for line in lines])
         reports.append(json.loads(output.with_suffix(".scores.json").read_text())["scores"])
-    assert predictions[0] == predictions[1] == predictions[2]
-    for other in reports[1:]:
-        for name, value in reports[0].items():
-            if name in ("test/loss", "test/perplexity", "test/calibration_error"):
-                assert math.isclose(other[name], value, rel_tol=1e-5), name  # sums of floats
-            else:
-                assert other[name] == value, name
+    assert predictions[0] == predictions[1]
+    for name, value in reports[0].items():
+        if name in ("test/loss", "test/perplexity", "test/calibration_error"):
+            assert math.isclose(reports[1][name], value, rel_tol=1e-5), name  # sums of floats
+        else:
+            assert reports[1][name] == value, name

@@ -389,12 +389,18 @@ def test_some_files_at_random(known: Known, tmp_path: Path) -> None:
     assert came["train", "read"] + came["train", "refused"] >= 60
 
 
-@pytest.mark.learning
-def test_a_thousand_files_at_random(
-    known: Known, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(300, marks=pytest.mark.learning),
+        pytest.param(1200, marks=pytest.mark.faults),
+    ],
+)
+def test_many_files_at_random(
+    examples: int, known: Known, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    came = run(1200, known, tmp_path / "files")
+    came = run(examples, known, tmp_path / "files")
     with capsys.disabled():
         print(f"\n{dict(came)}")
-    assert came["train", "read"] + came["train", "refused"] >= 1000
-    assert min(came.values()) >= 100  # of each kind of ending
+    assert came["train", "read"] + came["train", "refused"] >= examples * 5 // 6
+    assert min(came.values()) >= examples // 12  # of each kind of ending

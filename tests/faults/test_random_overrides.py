@@ -267,12 +267,20 @@ def compose_once() -> dict[str, Any]:
     return copy.deepcopy(_KNOWN)
 
 
-@pytest.mark.learning
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
-def test_a_thousand_lines_at_random(capsys: pytest.CaptureFixture[str]) -> None:
-    came = run(1000, trains_every=4)
+@pytest.mark.parametrize(
+    ("examples", "least_trained"),
+    [
+        pytest.param(250, 1, marks=pytest.mark.learning),
+        pytest.param(1000, 5, marks=pytest.mark.faults),
+    ],
+)
+def test_many_lines_at_random(
+    examples: int, least_trained: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    came = run(examples, trains_every=4)
     with capsys.disabled():
         print(f"\n{dict(came)}")
-    assert came["accepted"] + came["refused"] >= 1000
-    assert came["accepted"] >= 50
-    assert came["trained"] >= 5
+    assert came["accepted"] + came["refused"] >= examples
+    assert came["accepted"] >= examples // 20
+    assert came["trained"] >= least_trained
