@@ -24,9 +24,10 @@ from heed.tracking.example_changes import (
     why_not_comparable,
 )
 from heed.tracking.example_scores import example_scorer
+from heed.tracking.folder import CONFIG
 from heed.tracking.ingredients import ingredient_changes
 from heed.tracking.record import RunRecord
-from heed.tracking.saved_run import CONFIG, SavedRun, read_saved_run
+from heed.tracking.saved_run import SavedRun, read_saved_run
 
 USAGE = """\
 usage: heed diff RUN_A RUN_B [n=5] [format=terminal|markdown|jsonl] [output=FILE]
