@@ -110,7 +110,7 @@ def test_choices_of_sharding_change_no_number(trained, options):
     assert [value for _, value in other.column("train/loss")] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("task", "processes"), zip(TASKS, (2, 2, 3, 3, 2), strict=True))
+@pytest.mark.parametrize(("task", "processes"), [*zip(TASKS, (2, 2, 3, 3, 2), strict=True)])
 def test_scores_do_not_depend_on_the_number_of_processes(
     trained, command, task, processes, tmp_path
 ):
