@@ -309,16 +309,20 @@ def test_the_tokenizer_is_the_runs_own(heed, run_folder, tiny, tmp_path):
 
 def typed(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    import heed
-
-    source = Path(heed.__file__).parents[1]
     return subprocess.run(
         [sys.executable, "-m", "heed", *words],
         capture_output=True,
         text=True,
         cwd=where,
-        env={**os.environ, "PYTHONPATH": str(source)},
+        env=environment(),
     )
+
+
+def environment() -> dict[str, str]:
+    """That of a process that imports the same Heed."""
+    import heed
+
+    return {**os.environ, "PYTHONPATH": str(Path(heed.__file__).parents[1])}
 
 
 @pytest.mark.learning
@@ -390,15 +394,13 @@ def test_the_recorded_code_is_run_with_its_changes(tiny, tmp_path):
 
 
 @pytest.mark.faults
-def test_a_repetition_that_was_stopped_is_gone_on_with_and_compared(tiny, tmp_path):
-    import heed
-
+def test_a_repetition_that_was_stopped_is_gone_on_with_and_compared(heed, tiny, tmp_path):
     words = [
         *(word for word in tiny if not word.startswith("trainer.max_steps")),
-        *("trainer.max_steps=400", "trainer.max_epochs=-1", "trainer.val_check_interval=100"),
-        "callbacks.last.every_n_train_steps=20",
+        *("trainer.max_steps=200", "trainer.max_epochs=-1", "trainer.val_check_interval=100"),
+        "callbacks.last.every_n_train_steps=10",
     ]
-    assert typed(tmp_path, "train", "task=sentiment", *words).returncode == 0
+    assert heed("train", "task=sentiment", *words, where=tmp_path).code == 0
     (run,) = (tmp_path / "outputs/sentiment/default").iterdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "heed", "reproduce", f"run={run}"],
@@ -406,7 +408,7 @@ def test_a_repetition_that_was_stopped_is_gone_on_with_and_compared(tiny, tmp_pa
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(heed.__file__).parents[1])},
+        env=environment(),
     )
     while process.poll() is None and len(list(tmp_path.rglob("last.ckpt"))) < 2:
         time.sleep(0.05)
@@ -415,10 +417,10 @@ def test_a_repetition_that_was_stopped_is_gone_on_with_and_compared(tiny, tmp_pa
     assert process.returncode == 143, said
     (again,) = (p for p in run.parent.iterdir() if p != run)
     assert f"against={again.relative_to(tmp_path)}" in said
-    early = typed(tmp_path, "reproduce", f"run={run}", f"against={again}")
-    assert early.returncode == 2
-    assert "must have come to its end, but is 'stopped'" in early.stderr
-    assert typed(tmp_path, "train", f"resume={again}").returncode == 0
-    done = typed(tmp_path, "reproduce", f"run={run}", f"against={again}")
-    assert done.returncode == 0, done.stdout
-    assert "Reproduced, bit for bit." in done.stdout
+    early = heed("reproduce", f"run={run}", f"against={again}", where=tmp_path)
+    assert early.code == 2
+    assert "must have come to its end, but is 'stopped'" in early.err
+    assert heed("train", f"resume={again}", where=tmp_path).code == 0
+    done = heed("reproduce", f"run={run}", f"against={again}", where=tmp_path)
+    assert done.code == 0, done.out
+    assert "Reproduced, bit for bit." in done.out

@@ -245,7 +245,7 @@ def test_some_lines_at_random() -> None:
     assert sum(run(12, trains_every=1000).values()) >= 12
 
 
-@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@settings(max_examples=100, derandomize=True, database=None, deadline=None)
 @given(overrides)
 def test_a_frozen_config_is_changed_and_checked(word: str) -> None:
     """The path of `heed evaluate run=... KEY=VALUE`, without composing."""
