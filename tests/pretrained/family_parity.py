@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.heads.label import LabelHead
+from heed.heads.masked import MaskedTokenHead
 from heed.heads.span import SpanHead
 from heed.heads.vocabulary import VocabularyHead
 from heed.pretrained.checkpoint import Checkpoint
@@ -152,6 +153,31 @@ def check_span_head(theirs: Any, folder: Path, pad: int = 0) -> Loaded:
     again = write(loaded, folder / "ours", head, "span")
     assert type(again) is type(theirs)
     close(again(rows, attention_mask=REAL.long()).end_logits[REAL], expected.end_logits[REAL])
+    return loaded
+
+
+@torch.no_grad()
+def check_masked_head(theirs: Any, folder: Path, pad: int = 0) -> Loaded:
+    """A head for hidden tokens, read and written."""
+    theirs = randomized(theirs)
+    theirs.save_pretrained(folder / "theirs")
+    loaded, rows = read(folder / "theirs"), ids(pad)
+    backbone = loaded.backbone
+    head = MaskedTokenHead(
+        d_model=backbone.d_model,
+        vocabulary_size=V,
+        tied=backbone.output_embedding,
+        norm_epsilon=backbone.norm_epsilon,
+        bias=backbone.bias,
+    ).eval()
+    checkpoint = Checkpoint(str(folder / "theirs"))
+    report = load_pretrained(checkpoint, loaded.family, loaded.values, backbone, head)
+    assert report.fresh == []
+    expected = theirs(rows, attention_mask=REAL.long()).logits[REAL]
+    close(head(loaded.backbone.features(rows, LAYOUT))[REAL], expected)
+    again = write(loaded, folder / "ours", head, "masked")
+    assert type(again) is type(theirs)
+    close(again(rows, attention_mask=REAL.long()).logits[REAL], expected)
     return loaded
 
 

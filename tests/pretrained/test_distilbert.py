@@ -11,6 +11,7 @@ from tests.pretrained.family_parity import (
     change_tensors,
     check_hidden_states,
     check_label_head,
+    check_masked_head,
     check_span_head,
     read,
 )
@@ -41,6 +42,12 @@ def test_hidden_states(tmp_path: Path, shape: int) -> None:
 def test_label_head(tmp_path: Path) -> None:
     model = transformers.DistilBertForSequenceClassification(shaped(0, num_labels=3))
     check_label_head(model, tmp_path, "pooled_relu")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_masked_head(tmp_path: Path, tied: bool) -> None:
+    settings = shaped(0, tie_word_embeddings=tied)
+    check_masked_head(transformers.DistilBertForMaskedLM(settings), tmp_path)
 
 
 def test_span_head(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.pretrained.family_parity import (
     change_tensors,
     check_hidden_states,
     check_label_head,
+    check_masked_head,
     close,
     randomized,
     read,
@@ -74,6 +75,12 @@ def test_label_head(tmp_path: Path, pooling: str, ours: str) -> None:
     again = transformers.AutoConfig.from_pretrained(tmp_path / "ours")
     assert again.classifier_pooling == pooling
     assert loaded.family.pooling_of(again.to_dict()) == ours
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_masked_head(tmp_path: Path, tied: bool) -> None:
+    settings = shaped(0, tie_word_embeddings=tied)
+    check_masked_head(transformers.ModernBertForMaskedLM(settings), tmp_path)
 
 
 def test_settings_of_older_files() -> None:

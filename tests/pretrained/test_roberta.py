@@ -13,6 +13,7 @@ from tests.pretrained.family_parity import (
     change_tensors,
     check_hidden_states,
     check_label_head,
+    check_masked_head,
     check_span_head,
     ids,
     randomized,
@@ -51,6 +52,12 @@ def test_label_head(tmp_path: Path) -> None:
     config = transformers.RobertaConfig(**SIZES, **SHAPES[0], num_labels=3)
     model = transformers.RobertaForSequenceClassification(config)
     check_label_head(model, tmp_path, "pooled", pad=1)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_masked_head(tmp_path: Path, tied: bool) -> None:
+    settings = transformers.RobertaConfig(**SIZES, **SHAPES[0], tie_word_embeddings=tied)
+    check_masked_head(transformers.RobertaForMaskedLM(settings), tmp_path, pad=1)
 
 
 def test_span_head(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ class Transformer(nn.Module):
         self.norm_epsilon = norm_epsilon
         self.logit_scale = logit_scale
         self.logit_bias = logit_bias
+        self.bias = bias
         self._build(parts, n_layers, n_decoder_layers or n_layers)
 
     def _build(self, parts: Parts, n_layers: int, n_decoder_layers: int) -> None:

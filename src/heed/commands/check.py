@@ -125,6 +125,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
                 d_model=backbone.d_model,
                 vocabulary_size=sizes[0],
                 tied=backbone.output_embedding,
+                bias=backbone.bias,
             )
         elif task["kind"] == "passages":
             head = SpanHead(d_model=backbone.d_model)

@@ -22,6 +22,7 @@ class MaskedTokenHead(nn.Module):
         vocabulary_size: V.
         tied: (V, D) the embedding table to share; None: a table of its own.
         norm_epsilon: Added to the variance by the norm.
+        bias: Whether the layer and the norm have one; the table always does.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class MaskedTokenHead(nn.Module):
         vocabulary_size: int,
         tied: nn.Parameter | None = None,
         norm_epsilon: float = 1e-5,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        self.transform = nn.Linear(d_model, d_model)
+        self.transform = nn.Linear(d_model, d_model, bias=bias)
         nn.init.xavier_uniform_(self.transform.weight)
-        nn.init.zeros_(self.transform.bias)
-        self.norm = nn.LayerNorm(d_model, eps=norm_epsilon)
+        if bias:
+            nn.init.zeros_(self.transform.bias)
+        self.norm = nn.LayerNorm(d_model, eps=norm_epsilon, bias=bias)
         if tied is not None:  # logits of moderate size, so that the first loss is near ln V
             nn.init.constant_(self.norm.weight, d_model**-0.25)
         self.vocabulary = VocabularyHead(

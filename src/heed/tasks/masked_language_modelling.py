@@ -50,6 +50,7 @@ class MaskedLanguageModelling(LanguageModelling):
             vocabulary_size=backbone.vocabulary_size,
             tied=backbone.output_embedding,
             norm_epsilon=backbone.norm_epsilon,
+            bias=backbone.bias,
         )
         self.add_scores()
 
