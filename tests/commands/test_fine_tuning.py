@@ -91,6 +91,27 @@ def test_merged_it_computes_the_same(lora: tuple[Path, Any], base: Path) -> None
     assert task.state_dict()[changed].equal(run_weights(str(lora[0]))[changed])
 
 
+def test_a_head_that_shares_a_frozen_table_is_not_kept(
+    heed: Callable[..., Any],
+    tiny: list[str],
+    run_folder: Callable[[str], Path],
+    weights: Callable[..., Any],
+    only_run: Callable[[Path], Path],
+    tmp_path: Path,
+) -> None:
+    start = run_folder("translation")
+    given = [word for word in tiny if not word.startswith("tokenizer.vocabulary_size")]
+    given += [f"model.init_from={start}", "tokenizer=file", f"tokenizer.path={start}/tokenizer"]
+    words = (*LORA, "trainer.max_steps=1", f"paths.output_dir={tmp_path}")
+    answer = heed("train", *given, *words)
+    assert answer.code == 0, answer.err
+    run = only_run(tmp_path)
+    assert all(".lora_" in name for name in weights(run))
+    assert heed("predict", f"run={run}", typed="A man\n").code == 0
+    table = run_weights(str(start))["head.output.weight"]
+    assert run_weights(str(run))["head.output.weight"].equal(table)
+
+
 def test_it_is_exported_merged(
     lora: tuple[Path, Any], heed: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -232,9 +232,14 @@ def tune(task: nn.Module, config: Config) -> None:
     words = fine_tuning(config).frozen_parts
     if needs_base(config):
         from heed.finetuning.adapters import add_adapter
+        from heed.finetuning.trained_only import save_trained_only
 
         also = TABLES if added_tokens(config) else ()
         add_adapter(backbone, build(config["adapter"], key="adapter"), also=also)
+        for name, head in task.named_children():  # one that shares a frozen table holds nothing
+            weights = list(head.parameters())
+            if name != "backbone" and weights and not any(w.requires_grad for w in weights):
+                save_trained_only(head)
     if words:
         freeze(backbone, words)
         check_something_is_trained(task)
