@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from heed.backbone import kernels
 from heed.backbone.additive import AdditiveAttention
 from heed.backbone.kernels import (
+    FUSED_FROM,
     Kernel,
     attention_weights,
     auto_attention,
@@ -157,3 +159,24 @@ def test_dropped_weights_are_the_same_for_the_same_seed() -> None:
         drawn.append(auto_attention(*tensors, dropout_p=0.5))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(
+    ("length", "biased", "dropout_p", "fused"),
+    [
+        (FUSED_FROM, False, 0.0, True),
+        (FUSED_FROM - 1, False, 0.0, False),
+        (FUSED_FROM, True, 0.0, False),
+        (FUSED_FROM, False, 0.1, False),
+    ],
+)
+def test_long_rows_train_by_the_fused_kernel(
+    length: int, biased: bool, dropout_p: float, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    for name in ("reference_attention", "sdpa_attention"):
+        monkeypatch.setattr(kernels, name, lambda *_, name=name, **__: called.append(name))
+    query, key = torch.zeros(1, 1, 2, K), torch.zeros(1, 1, length, K)
+    bias = torch.zeros(1, 1, 2, length) if biased else None
+    auto_attention(query, key, key, bias=bias, dropout_p=dropout_p)
+    assert called == ["sdpa_attention" if fused else "reference_attention"]

@@ -324,6 +324,18 @@ def test_rows_longer_than_learned_positions_are_refused() -> None:
             {"attention_soft_cap": 50.0, "kernel": "sdpa"},
             r"attention_soft_cap must be null with .*=sdpa.* but is 50\.0; .*kernel=auto",
         ),
+        (
+            {"kernel": "flex", "attention": "additive"},
+            r"model\.kernel must be auto with model\.attention=additive.* but is flex; .*=auto",
+        ),
+        (
+            {"kernel": "flex", "attention_dropout": 0.1},
+            r"attention_dropout must be 0 with model\.kernel=flex, .* but is 0\.1; .*dropout=0",
+        ),
+        (
+            {"kernel": "flex", "head_width": 12},
+            r"model\.head_width must be at least 16 with model\.kernel=flex, .* is 12; .*=auto",
+        ),
         ({"logit_soft_cap": -1}, r"model\.logit_soft_cap must be positive, but is -1"),
         (
             {"norm_position": "parallel"},

@@ -177,6 +177,20 @@ def test_a_gpu_that_is_not_there(heed: Callable[..., Any], tmp_path: Path) -> No
     assert heed("check", "trainer=gpu").code == 0  # it may be for another machine
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_kernel_that_needs_a_gpu(heed: Callable[..., Any], tmp_path: Path) -> None:
+    answer = heed("train", "model.kernel=flex", where=tmp_path)
+    assert answer.code == 2
+    assert "model.kernel=flex needs a CUDA GPU, but torch sees none; use model.kernel=auto" in (
+        answer.err
+    )
+    assert not list(tmp_path.rglob("run.json"))
+    assert heed("check", "model.kernel=flex").code == 0  # it may be for another machine
+    answer = heed("check", "model.kernel=flex", "trainer=cpu")
+    assert answer.code == 2
+    assert "model.kernel must be auto, reference or sdpa with trainer.accelerator=cpu" in answer.err
+
+
 def test_fewer_gpus_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_hardware({"accelerator": "gpu", "devices": 2})

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from heed.backbone.kernels import reference_attention
+from heed.backbone.parts import KernelName
 from heed.backbone.soft_cap import CappedAttention
+from heed.backbone.transformer import Transformer
 from heed.backbone.windowed import WindowedAttention
 from heed.commands.compose import compose
 from heed.errors import RunFailed
@@ -19,7 +21,7 @@ from heed.exporting import onnx_program, torch_program
 from heed.exporting.expressible import program_faults
 from heed.exporting.program import input_names, program_of
 from heed.exporting.subject import Subject
-from heed.exporting.traceable import BandedAttention, traceable
+from heed.exporting.traceable import BandedAttention, make_traceable, traceable
 
 Make = Callable[..., Subject]
 
@@ -49,6 +51,27 @@ def test_kernels_that_can_be_traced_stay() -> None:
     capped = CappedAttention(cap=3.0)
     assert traceable(capped) is capped
     assert traceable(functools.partial(reference_attention)) is reference_attention
+
+
+@pytest.mark.parametrize("name", ["auto", "flex", "sdpa"])
+def test_a_models_windows_stay(name: KernelName) -> None:
+    model = Transformer(
+        shape="encoder",
+        vocabulary_size=11,
+        d_model=32,
+        n_heads=2,
+        n_layers=2,
+        attention="windowed",
+        window=3,
+        global_layers=[1],
+        kernel=name,
+    )
+    make_traceable(model)
+    assert model.encoder is not None
+    kernels = [layer.self_attention.kernel for layer in model.encoder.layers]
+    assert isinstance(kernels[0], BandedAttention)
+    assert kernels[0].window == 3
+    assert kernels[0].kernel is kernels[1] is reference_attention
 
 
 @pytest.mark.parametrize(

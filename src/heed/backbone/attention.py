@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from heed.backbone.cache import LayerCache
 from heed.backbone.kernels import Kernel, auto_attention
+from heed.backbone.packed import Segments
+from heed.backbone.packed_attention import packed_attention
 from heed.backbone.positions import Rotation, rotate
 
 
@@ -77,7 +79,7 @@ class MultiHeadAttention(nn.Module):
         x: Tensor,
         memory: Tensor | None = None,
         *,
-        mask: Tensor | None = None,
+        mask: Tensor | Segments | None = None,
         bias: Tensor | None = None,
         causal: bool = False,
         rotation: Rotation | None = None,
@@ -89,7 +91,8 @@ class MultiHeadAttention(nn.Module):
             x: (B, T, D).
             memory: (B, S, D) for cross attention; not read when the cache has its keys and values.
             mask: Bool, broadcastable to (B, H, T, keys), True means "may attend"; a position with
-                nothing to attend to gathers zeros. None: everything.
+                nothing to attend to gathers zeros. None: everything. Segments: B is 1, and rows are
+                packed along T.
             bias: Float, broadcastable to (B, H, T, keys), added to the scores; None: nothing.
             causal: Position t sees 0..t only.
             rotation: Turns the queries and keys of self attention to their positions.
@@ -111,9 +114,19 @@ class MultiHeadAttention(nn.Module):
             if cache is not None:
                 key, value = cache.append(key, value)
         dropout_p = self.dropout if self.training else 0.0
-        heads = self.kernel(
-            query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p
-        )
+        if isinstance(mask, Segments):
+            heads = packed_attention(
+                self.kernel,
+                *(query, key, value),
+                segments=mask,
+                bias=bias,
+                causal=causal,
+                dropout_p=dropout_p,
+            )
+        else:
+            heads = self.kernel(
+                query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p
+            )
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
 
     def _from_memory(

@@ -14,6 +14,7 @@ from heed.backbone.attention import MultiHeadAttention
 from heed.backbone.cache import LayerCache
 from heed.backbone.dropout import Dropout
 from heed.backbone.feed_forward import FeedForward
+from heed.backbone.packed import Segments
 from heed.backbone.positions import Rotation
 
 NormPosition = Literal["pre", "post", "sandwich", "parallel", "parallel_one_norm"]
@@ -93,12 +94,12 @@ class Block(nn.Module):
         self,
         x: Tensor,
         *,
-        mask: Tensor | None = None,
+        mask: Tensor | Segments | None = None,
         bias: Tensor | None = None,
         causal: bool = False,
         rotation: Rotation | None = None,
         memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
+        memory_mask: Tensor | Segments | None = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
         """One layer.
@@ -161,12 +162,12 @@ class ParallelBlock(nn.Module):
         self,
         x: Tensor,
         *,
-        mask: Tensor | None = None,
+        mask: Tensor | Segments | None = None,
         bias: Tensor | None = None,
         causal: bool = False,
         rotation: Rotation | None = None,
         memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
+        memory_mask: Tensor | Segments | None = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
         """As `Block.forward`, without a memory: (B, T, D) -> (B, T, D)."""

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from heed.backbone.dropout import dropout
 
+FUSED_FROM = 1024
+"""Keys from which on torch's fused kernel is faster on a CPU in training too."""
+
 
 class Kernel(Protocol):
     """How queries gather values.
@@ -166,9 +169,10 @@ def auto_attention(
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Tensor:
-    """The kernel that measured fastest (docs/notes/speed.md); see `Kernel`."""
+    """The kernel that measured fastest (docs/notes/speed.md, docs/results.md); see `Kernel`."""
     kernel: Kernel = sdpa_attention
-    if query.device.type == "cpu" and (dropout_p > 0.0 or torch.is_grad_enabled()):
+    fused = dropout_p == 0.0 and bias is None and key.shape[2] >= FUSED_FROM
+    if query.device.type == "cpu" and not fused and (dropout_p > 0.0 or torch.is_grad_enabled()):
         kernel = reference_attention
     return kernel(query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p)
 

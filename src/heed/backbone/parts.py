@@ -14,6 +14,7 @@ from torch import nn
 
 from heed.backbone.additive import AdditiveAttention
 from heed.backbone.attention import MultiHeadAttention
+from heed.backbone.automatic import AutomaticAttention
 from heed.backbone.block import (
     Block,
     NormPosition,
@@ -23,10 +24,12 @@ from heed.backbone.block import (
 )
 from heed.backbone.embeddings import Embeddings
 from heed.backbone.feed_forward import Activation, FeedForward
+from heed.backbone.flex import FlexAttention
 from heed.backbone.frequencies import RotaryScaling, scaled_frequencies
 from heed.backbone.kernels import KERNELS, Kernel
 from heed.backbone.norms import NormKind, build_norm
 from heed.backbone.position_bias import AlibiBias, BucketBias
+from heed.backbone.position_validation import rotary_width
 from heed.backbone.positions import (
     LearnedPositions,
     RotaryPositions,
@@ -36,10 +39,10 @@ from heed.backbone.positions import (
 )
 from heed.backbone.soft_cap import CappedAttention
 from heed.backbone.stack import Stack
-from heed.backbone.validation import rotary_width
 from heed.backbone.windowed import WindowedAttention
 
 AttentionKind = Literal["scaled_dot_product", "windowed", "additive"]
+KernelName = Literal["auto", "reference", "sdpa", "flex"]
 Positions = Literal["sinusoidal", "sinusoidal_halves", "learned", "rotary", "alibi", "relative"]
 SINUSOIDAL = {"sinusoidal": sinusoidal_table, "sinusoidal_halves": halved_sinusoidal_table}
 
@@ -74,7 +77,7 @@ class Parts:
     attention: AttentionKind
     window: int | None
     global_layers: Sequence[int]
-    kernel: Literal["auto", "reference", "sdpa"]
+    kernel: KernelName
     attention_soft_cap: float | None
     qk_norm: bool
     bias: bool
@@ -209,26 +212,35 @@ class Parts:
         )
 
     def _attention(self, window: int | None = None, *, cross: bool = False) -> MultiHeadAttention:
-        kernel: Kernel = KERNELS[self.kernel]
-        if self.attention == "additive":
-            kernel = AdditiveAttention(n_heads=self.n_heads, head_width=self._head_width)
-        elif self.attention_soft_cap is not None:
-            kernel = CappedAttention(cap=self.attention_soft_cap)
-        if window is not None:
-            kernel = WindowedAttention(window=window, kernel=kernel)
         return MultiHeadAttention(
             d_model=self.d_model,
             n_heads=self.n_heads,
             n_kv_heads=self.n_kv_heads,
             head_width=self.head_width,
             cross=cross,
-            kernel=kernel,
+            kernel=self._kernel(window),
             query_norm=self._norm(self._head_width) if self.qk_norm else None,
             key_norm=self._norm(self._head_width) if self.qk_norm else None,
             dropout=self.attention_dropout,
             bias=self.bias,
             qkv_bias=self.qkv_bias,
         )
+
+    def _kernel(self, window: int | None) -> Kernel:
+        flex, cap = self.kernel == "flex", self.attention_soft_cap
+        kernel = KERNELS["auto" if flex else self.kernel]
+        if self.attention == "additive":
+            kernel = AdditiveAttention(n_heads=self.n_heads, head_width=self._head_width)
+        elif cap is not None:
+            kernel = CappedAttention(cap=cap)
+        if window is not None:
+            kernel = WindowedAttention(window=window, kernel=kernel)
+        with_blocks = FlexAttention(window=window, cap=cap, otherwise=kernel)
+        if flex:
+            return with_blocks
+        if self.kernel == "auto" and self.attention == "windowed" and window is not None:
+            return AutomaticAttention(flex=with_blocks, otherwise=kernel)
+        return kernel
 
     @property
     def _head_width(self) -> int:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from heed.backbone.block import Block, ParallelBlock
 from heed.backbone.cache import KeyValueCache
 from heed.backbone.embeddings import Embeddings
+from heed.backbone.packed import Segments
 from heed.backbone.position_bias import AlibiBias, BucketBias
 from heed.backbone.positions import RotaryPositions
 from heed.backbone.windowed import near
@@ -68,10 +69,10 @@ class Stack(nn.Module):
         positions: Tensor,
         *,
         width: int,
-        mask: Tensor | None = None,
+        mask: Tensor | Segments | None = None,
         causal: bool = False,
         memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
+        memory_mask: Tensor | Segments | None = None,
         cache: KeyValueCache | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:
@@ -81,7 +82,8 @@ class Stack(nn.Module):
             ids: (B, T) long.
             positions: (T,) or (B, T) long, the position of each token in its row.
             width: More than the highest position.
-            mask: Of the self attention, broadcastable to (B, 1, T, keys), True "may attend".
+            mask: Of the self attention, broadcastable to (B, 1, T, keys), True "may attend"; or
+                segments, B being 1.
             causal: Position t sees 0..t only.
             memory: (B, S, D) for cross attention.
             memory_mask: Of the cross attention.
@@ -96,7 +98,10 @@ class Stack(nn.Module):
         local_rotation = rotation if self.local_rotary is None else self.local_rotary(positions)
         bias = None
         if self.position_bias is not None:
-            bias = self.position_bias(positions, _key_positions(positions, cache))
+            of_queries = positions
+            if isinstance(mask, Segments):  # the bias is of rows, not of the long row
+                of_queries = torch.arange(mask.queries.longest, device=positions.device)
+            bias = self.position_bias(of_queries, _key_positions(of_queries, cache))
         masks = self._masks(mask, positions, cache)
         checkpointing = self.checkpointing and self.training and cache is None
         for i, layer in enumerate(self.layers):
@@ -114,18 +119,28 @@ class Stack(nn.Module):
                 cache=None if cache is None else cache.layers[i],
             )
             if self.training and self.layer_dropout > 0.0:
-                kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.layer_dropout
-                y = torch.where(kept, y, x)
+                y = torch.where(self._kept_rows(x, mask), y, x)
             x = y
         return x if self.norm is None else self.norm(x)
 
+    def _kept_rows(self, x: Tensor, mask: Tensor | Segments | None) -> Tensor:
+        """(B, 1, 1) or, of packed rows, (1, N, 1) bool: who does not skip a block."""
+        rows = mask.queries.rows + 1 if isinstance(mask, Segments) else x.shape[0]
+        kept = torch.rand(rows, 1, 1, device=x.device) >= self.layer_dropout
+        return kept[mask.queries.segments(), 0][None] if isinstance(mask, Segments) else kept
+
     def _masks(
-        self, mask: Tensor | None, positions: Tensor, cache: KeyValueCache | None
-    ) -> dict[int | None, Tensor | None]:
+        self, mask: Tensor | Segments | None, positions: Tensor, cache: KeyValueCache | None
+    ) -> dict[int | None, Tensor | Segments | None]:
         """The mask for each window. A windowed kernel sees by itself what is near, unless the mask
         differs from query to query or, with a cache, columns may be no positions: then it says it.
         """
-        masks: dict[int | None, Tensor | None] = dict.fromkeys((None, *self.windows), mask)
+        masks: dict[int | None, Tensor | Segments | None] = dict.fromkeys(
+            (None, *self.windows), mask
+        )
+        if isinstance(mask, Segments):
+            assert cache is None, "packed rows have no cache"
+            return masks
         if cache is None and (mask is None or mask.shape[-2] == 1):
             return masks
         for window in masks:

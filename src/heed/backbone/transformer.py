@@ -15,9 +15,18 @@ from heed.backbone.cache import KeyValueCache
 from heed.backbone.feed_forward import Activation
 from heed.backbone.frequencies import RotaryScaling
 from heed.backbone.initialization import initialize_embedding, initialize_stack, soften_output
-from heed.backbone.layout import Padded, attention_mask
+from heed.backbone.layout import Padded
 from heed.backbone.norms import NormKind
-from heed.backbone.parts import AttentionKind, Parts, Positions
+from heed.backbone.packed import (
+    Layout,
+    Packed,
+    Segments,
+    layout_of,
+    longest,
+    visible,
+    visible_before,
+)
+from heed.backbone.parts import AttentionKind, KernelName, Parts, Positions
 from heed.backbone.stack import Stack
 from heed.backbone.validation import check_values
 from heed.errors import UserError
@@ -124,7 +133,7 @@ class Transformer(nn.Module):
         attention: AttentionKind = "scaled_dot_product",
         window: int | None = None,
         global_layers: Sequence[int] = (),
-        kernel: Literal["auto", "reference", "sdpa"] = "auto",
+        kernel: KernelName = "auto",
         attention_soft_cap: float | None = None,
         logit_soft_cap: float | None = None,
         logit_scale: float = 1.0,
@@ -197,13 +206,13 @@ class Transformer(nn.Module):
         return KeyValueCache(n_layers=len(self.decoder.layers))
 
     def encode(
-        self, ids: Tensor, layout: Padded | None = None, segments: Tensor | None = None
+        self, ids: Tensor, layout: Layout | None = None, segments: Tensor | None = None
     ) -> Tensor:
         """Read the source.
 
         Args:
             ids: (B, S) long.
-            layout: Which positions hold tokens; None: all.
+            layout: Which positions hold tokens; None: all. Packed: B is 1.
             segments: (B, S) long, which text of its row each token belongs to, from 0; None: all to
                 the first. Not looked at with `n_segments=0`.
 
@@ -214,18 +223,18 @@ class Transformer(nn.Module):
             UserError: If a row is longer than the learned positions.
         """
         assert self.encoder is not None, f"model.shape={self.shape} has no encoder"
-        layout = _layout_of(ids, layout)
-        mask = attention_mask(layout, layout, causal=False)
+        layout = layout_of(ids, layout)
+        mask = visible(layout, layout)
         return self.encoder(
-            ids, layout.positions(), width=layout.width, mask=mask, segments=segments
+            ids, layout.positions(), width=longest(layout), mask=mask, segments=segments
         )
 
     def decode(
         self,
         ids: Tensor,
-        layout: Padded | None = None,
+        layout: Layout | None = None,
         memory: Tensor | None = None,
-        memory_layout: Padded | None = None,
+        memory_layout: Layout | None = None,
         cache: KeyValueCache | None = None,
         prefix: Padded | None = None,
     ) -> Tensor:
@@ -233,13 +242,14 @@ class Transformer(nn.Module):
 
         Args:
             ids: (B, T) long; with a cache, the tokens that follow those it holds.
-            layout: Which positions hold tokens; None: all.
+            layout: Which positions hold tokens; None: all. Packed: B is 1.
             memory: (B, S, D) the encoder's output. Not needed once a cache has seen it.
-            memory_layout: Which of its positions hold tokens; None: all.
-            cache: Filled with keys and values, and used in place of earlier tokens.
+            memory_layout: Which of its positions hold tokens; None: all. Packed if `layout` is.
+            cache: Filled with keys and values, and used in place of earlier tokens; not with packed
+                rows.
             prefix: Layout of the first tokens of each row, which all see each other: a prefix LM
-                (Raffel et al. 2020, section 3.2.1). With a cache, only while that is empty. None:
-                position t sees 0..t, whatever it holds.
+                (Raffel et al. 2020, section 3.2.1). With a cache, only while that is empty; not
+                with packed rows. None: position t sees 0..t, whatever it holds.
 
         Returns:
             (B, T, D), arbitrary where there is padding.
@@ -248,24 +258,22 @@ class Transformer(nn.Module):
             UserError: If a row is longer than the learned positions.
         """
         assert self.decoder is not None, f"model.shape={self.shape} has no decoder"
-        layout = _layout_of(ids, layout)
+        layout = layout_of(ids, layout)
         memory_mask = None
         if memory_layout is not None and (cache is None or cache.length == 0):
-            memory_mask = attention_mask(layout, memory_layout, causal=False)
+            memory_mask = visible(layout, memory_layout)
         if cache is None:
-            mask = None
-            if prefix is not None:
-                mask = attention_mask(layout, layout, causal=True, prefix=prefix)
-            # Rows are padded on the right: the causal triangle alone hides padding from tokens.
             return self.decoder(
                 ids,
                 layout.positions(),
-                width=layout.width,
-                mask=mask,
+                width=longest(layout),
+                mask=visible_before(layout, prefix),
                 causal=prefix is None,
                 memory=memory,
                 memory_mask=memory_mask,
             )
+        assert isinstance(layout, Padded), "packed rows have no cache"
+        assert not isinstance(memory_mask, Segments)
         if cache.length == 0:
             cache.memory_mask = memory_mask
         positions, mask, width = cache.extend(layout, prefix)
@@ -280,7 +288,7 @@ class Transformer(nn.Module):
         )
 
     def features(
-        self, ids: Tensor, layout: Padded | None = None, segments: Tensor | None = None
+        self, ids: Tensor, layout: Layout | None = None, segments: Tensor | None = None
     ) -> Tensor:
         """One vector a position, for a head that labels a text or finds a span in it.
 
@@ -289,7 +297,7 @@ class Transformer(nn.Module):
 
         Args:
             ids: (B, S) long.
-            layout: Which positions hold tokens; None: all.
+            layout: Which positions hold tokens; None: all. Packed: B is 1.
             segments: (B, S) long, as for `encode`; decoders do not look at them.
 
         Returns:
@@ -310,10 +318,3 @@ class Transformer(nn.Module):
                 "use tokenizer.joint=true or model.shape=encoder",
             )
         return self.decode(ids, layout, self.encode(ids, layout, segments), layout)
-
-
-def _layout_of(ids: Tensor, layout: Padded | None) -> Padded:
-    if layout is None:
-        return Padded.unpadded(ids.shape[0], ids.shape[1], ids.device)
-    assert ids.shape == (layout.rows, layout.width), "ids do not lie as their layout says"
-    return layout

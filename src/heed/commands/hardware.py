@@ -1,4 +1,4 @@
-"""Whether this machine has the devices that a trainer config asks for."""
+"""Whether this machine has the devices that a config asks for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,29 @@ from heed.errors import UserError
 GPUS = ("gpu", "cuda")
 
 
-def check_hardware(trainer: dict[str, Any]) -> None:
+def check_hardware(trainer: dict[str, Any], model: dict[str, Any] | None = None) -> None:
     """Refuse to begin a training for devices that are not here.
 
     torch is loaded only where the config names such devices.
 
+    Args:
+        trainer: The trainer's config.
+        model: The model's config, for a kernel that needs a device.
+
     Raises:
         UserError: If there are none, or fewer than asked for.
     """
+    _check_devices(trainer)
+    if (model or {}).get("kernel") == "flex":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(
+                "model.kernel=flex needs a CUDA GPU, but torch sees none", "use model.kernel=auto"
+            )
+
+
+def _check_devices(trainer: dict[str, Any]) -> None:
     accelerator, devices = trainer.get("accelerator"), trainer.get("devices")
     if accelerator == "mps":
         import torch

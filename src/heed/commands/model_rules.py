@@ -56,6 +56,17 @@ def model_has_a_shape_for_the_task(frozen: Config, folders: list[Path]) -> Itera
         )
 
 
+def kernel_has_its_device(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """A kernel of GPUs is not asked for on a CPU."""
+    accelerator = frozen["trainer"].get("accelerator")
+    if frozen["model"].get("kernel") == "flex" and accelerator in ("cpu", "mps"):
+        yield UserError(
+            f"model.kernel must be auto, reference or sdpa with trainer.accelerator={accelerator}, "
+            "but is flex, which is for CUDA GPUs",
+            "use model.kernel=auto",
+        )
+
+
 def texts_fit_the_model(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """What is cut to a length is cut to one that the model has positions for."""
     longest = frozen["model"].get("max_length")
@@ -146,6 +157,7 @@ def tokenizer_is_the_checkpoints(frozen: Config, folders: list[Path]) -> Iterato
 MODEL_RULES = (
     model_fits_together,
     model_has_a_shape_for_the_task,
+    kernel_has_its_device,
     texts_fit_the_model,
     rows_of_a_decoder_fit,
     prefix_belongs_to_a_decoder,

@@ -77,7 +77,7 @@ def reproduce(arguments: Arguments, world: World | None) -> int:
     if world is not None:
         fit_to_world(config["trainer"], world)
     check_nodes(config, world)
-    check_hardware(config["trainer"])
+    check_hardware(config["trainer"], config["model"])
     check_data(config, record)
     if asked["code"]:
         if world is not None:

@@ -66,7 +66,7 @@ def train(arguments: Arguments, world: World | None) -> int:
         validate(config, arguments.config_dir)
         check_nodes(config, world)
         if not arguments.multirun:  # the runs of a sweep may be trained elsewhere
-            check_hardware(config["trainer"])
+            check_hardware(config["trainer"], config["model"])
 
     return launch("train", arguments, begin, check, queue=queue)
 
@@ -80,7 +80,7 @@ def start(
 ) -> float | None:
     """Begin a new run in its empty folder; returns its best validation score."""
     run_dir = Path(config["paths"]["run_dir"])
-    check_hardware(config["trainer"])
+    check_hardware(config["trainer"], config["model"])
     with run_lock(run_dir):
         if world is not None:
             fit_to_world(config["trainer"], world)
@@ -146,7 +146,7 @@ def resume(folder: Path, arguments: Arguments, world: World | None = None) -> in
     check_amended(config, arguments.config_dir, unused=unused)
     check_resumable(config)
     check_nodes(config, world)
-    check_hardware(config["trainer"])
+    check_hardware(config["trainer"], config["model"])
     with run_lock(folder):
         record = RunRecord.open(folder)  # the last holder of the lock may have written to it
         checkpoint = checkpoint_to_resume(record)

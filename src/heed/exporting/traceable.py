@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from heed.backbone.attention import MultiHeadAttention
+from heed.backbone.automatic import AutomaticAttention
+from heed.backbone.flex import FlexAttention
 from heed.backbone.kernels import Kernel, reference_attention
 from heed.backbone.soft_cap import CappedAttention
 from heed.backbone.windowed import WindowedAttention
@@ -50,6 +52,8 @@ class BandedAttention:
 
 def traceable(kernel: Kernel) -> Kernel:
     """A kernel that computes the same, and can be traced."""
+    if isinstance(kernel, (AutomaticAttention, FlexAttention)):
+        return traceable(kernel.otherwise)
     if isinstance(kernel, WindowedAttention):
         return BandedAttention(window=kernel.window, kernel=traceable(kernel.kernel))
     if isinstance(kernel, (nn.Module, CappedAttention)):
