@@ -19,7 +19,6 @@ from heed.backbone.layout import Padded
 from heed.backbone.norms import NormKind
 from heed.backbone.packed import (
     Layout,
-    Packed,
     Segments,
     layout_of,
     longest,
