@@ -5,6 +5,7 @@ Legend: D model width, F inner width.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_base_and_big_have_the_papers_parameters(name: str, millions: int) -> No
 
 def test_every_model_builds_and_describes_itself() -> None:
     texts = {path.stem: path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.yaml")}
-    sized = sorted(name for name, text in texts.items() if "\nn_layers:" in text)
+    sized = sorted(name for name, text in texts.items() if re.search(r"^n_layers: \d", text, re.M))
     assert sized == ["base", "big", "small", "tiny"]
     sizes = []
     for name in ("tiny", "small", "base", "big"):
