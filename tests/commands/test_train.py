@@ -196,8 +196,8 @@ def test_a_sweep_goes_on_past_a_run_that_fails(
     )
     assert answer.code == 1
     assert "sweep: 2 runs, 1 failed" in answer.out
-    assert f"[1] task=sentiment data=local data.path={bad}" in answer.out
-    assert ": failed: data.columns.text must name the column of bad.csv" in answer.out
+    told = "failed: data.columns.text must name the column of bad.csv"
+    assert f"[1] data.path={bad}: {told}" in answer.out
     statuses = sorted(
         json.loads(path.read_text())["status"] for path in (tmp_path / "runs").rglob("run.json")
     )

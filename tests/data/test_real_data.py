@@ -17,6 +17,8 @@ TASK_KINDS = {
     "sentiment": "labelled_text",
     "qa": "passages",
     "generative_qa": "passages",
+    "masked_lm": "texts",
+    "causal_lm": "texts",
 }
 
 

@@ -42,6 +42,10 @@ KINDS: dict[str, str] = {
     "task.monitor": "str",
     "model.init_from": "str | None",
     "model.learning_rate": "float | None",
+    "model.pretrained": "str | None",
+    "model.revision": "str | None",
+    "finetuning": "dict[str, object] | None",
+    "adapter": "dict[str, object] | None",
 }
 # Keys that must be there, be it with null; their ranges or signatures tell the rest.
 NEEDED = (

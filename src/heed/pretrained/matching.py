@@ -67,23 +67,33 @@ def match(values: Values, defaults: Values, *, family: str | None) -> tuple[Fami
         UserError: If it is of none; the nearest is named, and in what the model differs from it.
     """
     values = complete(values)
-    nearest: tuple[list[str], str] | None = None
+    nearest: tuple[bool, int, list[str], str] | None = None
     for name in dict.fromkeys([family] if family else FILES.values()):
         found = family_named(name)
         completed = with_segments(found, values)
         faults = differences(found, completed, defaults)
         if not faults:
             return found, completed
-        if nearest is None or len(faults) < len(nearest[0]):
-            nearest = (faults, name)
+        rank = (not _has_words(found, completed), len(faults))
+        if nearest is None or rank < nearest[:2]:
+            nearest = (*rank, faults, name)
     assert nearest is not None
-    faults, name = nearest
+    *_, faults, name = nearest
     raise UserError(
         "format=hf writes models that are exactly of a family of transformers "
         f"({', '.join(dict.fromkeys(FILES.values()))}), but the nearest to the run's, {name}, "
         f"differs: {'; '.join(faults[:6])}" + ("; ..." if len(faults) > 6 else ""),
         "format=safetensors keeps any model; docs/export.md lists what else there is",
     )
+
+
+def _has_words(family: Family, values: Values) -> bool:
+    """Whether a config.json of the family comes near the values at all."""
+    try:
+        family.values(family.config(values))
+    except (KeyError, UserError):
+        return False
+    return True
 
 
 def with_segments(family: Family, values: Values) -> Values:
