@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 from heed.errors import UserError
 
+_CHUNK_BYTES = 1 << 22
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -168,6 +170,16 @@ def _link(source: str | Path, path: str | Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         shutil.copyfile(source, path)
+
+
+def sha256_of(*paths: Path) -> str:
+    """The SHA-256 of the bytes of files, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def local_cache_dir() -> Path:

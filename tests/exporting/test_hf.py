@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from heed.backbone.values import complete
 from heed.commands.compose import compose, config_dir
-from heed.commands.export import _defaults
+from heed.commands.signatures import defaults_of
 from heed.errors import RunFailed, UserError
 from heed.exporting import hf
 from heed.exporting.expressible import hf_faults
@@ -19,7 +20,7 @@ from heed.exporting.hf_check import check_by_ourselves
 from heed.exporting.hf_config import values_of
 from heed.exporting.subject import Subject
 from heed.pretrained.families import family_named
-from heed.pretrained.matching import complete, differences, match
+from heed.pretrained.matching import differences, match
 
 Make = Callable[..., Subject]
 BERT = [
@@ -34,9 +35,12 @@ def transformers() -> Any:
     return pytest.importorskip("transformers")
 
 
+DEFAULTS = defaults_of("heed.backbone.transformer.Transformer", "model")
+
+
 def faults(*words: str) -> list[str]:
     config = compose("train", list(words))
-    return [str(fault) for fault in hf_faults(config, _defaults(config))]
+    return [str(fault) for fault in hf_faults(config, DEFAULTS)]
 
 
 def test_labels_and_their_names(make_subject: Make, tmp_path: Path, transformers: Any) -> None:
@@ -105,7 +109,7 @@ def test_decoders(
     transformers: Any,
 ) -> None:
     subject = make_subject(task, "model.shape=decoder", "model.max_length=512", *words)
-    assert hf_faults(subject.config, _defaults(dict(subject.config))) == []
+    assert hf_faults(subject.config, DEFAULTS) == []
     written = hf.write(subject, tmp_path)
     assert written.facts["architecture"] == architecture
     assert written.largest_difference < 1e-5
@@ -134,7 +138,7 @@ def test_language_models(
     transformers: Any,
 ) -> None:
     subject = make_subject(task, *words)
-    assert hf_faults(subject.config, _defaults(dict(subject.config))) == []
+    assert hf_faults(subject.config, DEFAULTS) == []
     written = hf.write(subject, tmp_path)
     assert written.facts["architecture"] == architecture
     assert written.largest_difference < 1e-5
@@ -180,7 +184,7 @@ def test_without_transformers_heed_reads_the_folder(
 
 def test_every_difference_from_a_family_counts() -> None:
     config = compose("train", ["task=sentiment", *BERT])
-    defaults = _defaults(config)
+    defaults = DEFAULTS
     values = {"vocabulary_size": 300, **defaults}
     values.update({key: config["model"][key] for key in defaults if key in config["model"]})
     values.update(shape="encoder", n_segments=2)

@@ -9,7 +9,7 @@ from heed.commands.arguments import parse_arguments
 from heed.commands.build import TARGET
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import find_checkpoint
-from heed.commands.signatures import signature_of
+from heed.commands.signatures import defaults_of
 from heed.commands.summary import print_config, shown_path
 from heed.commands.trained import LEARNED, Request, check_amended, load_parts, read_request
 from heed.errors import EXIT_DONE, UserError, raise_together
@@ -45,7 +45,12 @@ def main(argv: list[str]) -> int:
         print_config(config)
         return EXIT_DONE
     form = find_format(asked["format"])
-    raise_together([*_number_faults(asked), *form.faults(config, _defaults(config))])
+    raise_together(
+        [
+            *_number_faults(asked),
+            *form.faults(config, defaults_of(config["model"][TARGET], "model")),
+        ]
+    )
     check_amended(config, arguments.config_dir, unused=UNUSED)
     output = destination(asked["output"], record.run_dir, form.name)
     checkpoint = find_checkpoint(record, asked["checkpoint"])
@@ -58,12 +63,6 @@ def main(argv: list[str]) -> int:
     print(f"written to   {shown_path(output)} ({readable_bytes(size_of(output))})")
     print("use it       " + "\n             ".join(python))
     return EXIT_DONE
-
-
-def _defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """What the Transformer takes by itself, read from its source."""
-    parameters = signature_of(config["model"][TARGET], "model").parameters
-    return {name: one.default for name, one in parameters.items() if not one.required}
 
 
 def _number_faults(asked: dict[str, Any]) -> list[UserError]:

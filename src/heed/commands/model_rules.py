@@ -9,13 +9,10 @@ from typing import Any
 from heed.commands.bind import PARTS, shown
 from heed.commands.build import TARGET
 from heed.commands.signatures import signature_of
-from heed.commands.start_rules import start_can_be_had
+from heed.commands.start_rules import TRANSFORMER, start_can_be_had
 from heed.errors import UserError, UserErrors
 
 Config = dict[str, Any]
-
-
-TRANSFORMER = "heed.backbone.transformer.Transformer"
 
 
 def model_fits_together(frozen: Config, folders: list[Path]) -> Iterator[UserError]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from heed.commands.signatures import signature_of
+from heed.backbone.values import NO_WEIGHT
+from heed.commands.signatures import defaults_of
 from heed.errors import UserError, raise_together
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ Config = dict[str, Any]
 
 # What may differ from the checkpoint: no weight, and the meaning of none, depends on it.
 FREE = (
-    *("dropout", "attention_dropout", "activation_dropout", "embedding_dropout", "layer_dropout"),
-    *("kernel", "gradient_checkpointing", "attention", "window", "global_layers"),
+    *NO_WEIGHT,
+    *("attention", "window", "global_layers"),
     *("rotary_scaling", "rotary_factor", "rotary_original_length"),
 )
 AUTO = (None, "auto")
@@ -42,7 +43,8 @@ def fill_in(config: Config) -> Config:
     if not isinstance(model, dict) or not model.get("pretrained"):
         return config
     checkpoint, family = open_checkpoint(model)
-    theirs = {**_defaults(str(model["_target_"])), **family.values(checkpoint.config)}
+    defaults = defaults_of(str(model["_target_"]), "model")
+    theirs = {**defaults, **family.values(checkpoint.config)}
     if model.get("shape") == "encoder" and theirs["shape"] == "encoder_decoder":
         theirs = {**theirs, **ENCODER_ALONE}
     told = {**theirs, "family": family.name}
@@ -59,13 +61,6 @@ def fill_in(config: Config) -> Config:
     if pooling and isinstance(task, dict) and task.get("pooling", False) in AUTO:
         config["task"] = {**task, "pooling": pooling}
     return config
-
-
-def _defaults(target: str) -> Config:
-    """What the Transformer takes by itself, so that nothing is left open."""
-    parameters = signature_of(target, "model").parameters
-    defaults = {name: p.default for name, p in parameters.items() if not p.required}
-    return {n: list(v) if isinstance(v, tuple) else v for n, v in defaults.items()}
 
 
 def open_checkpoint(model: Mapping[str, Any]) -> tuple[Checkpoint, Family]:

@@ -52,6 +52,17 @@ class Module:
 Definition = tuple[ast.AST, Module]
 
 
+def defaults_of(target: str, key: str) -> dict[str, Any]:
+    """What a target takes for each parameter that is left out, as a config would have it.
+
+    Args:
+        target: As for `signature_of`; likewise `key`.
+    """
+    parameters = signature_of(target, key).parameters
+    defaults = {name: one.default for name, one in parameters.items() if not one.required}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in defaults.items()}
+
+
 def signature_of(target: str, key: str) -> Signature:
     """The signature of a class, function or class method of Heed's.
 

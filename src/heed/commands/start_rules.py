@@ -6,33 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from heed.backbone.values import NO_WEIGHT, complete, has_meaning
 from heed.commands.assemble import DESCRIPTIVE
 from heed.commands.bind import shown
 from heed.commands.build import TARGET
-from heed.commands.signatures import signature_of
+from heed.commands.signatures import defaults_of
 from heed.errors import UserError
 
 Config = dict[str, Any]
 
 TRANSFORMER = "heed.backbone.transformer.Transformer"
 MAY_DIFFER = (
-    "shape",
-    *("dropout", "attention_dropout", "activation_dropout", "embedding_dropout", "layer_dropout"),
-    *("kernel", "gradient_checkpointing", "n_layers", "n_decoder_layers", "tie_embeddings"),
-    *("vocabulary_size", "target_vocabulary_size", "max_length"),
+    *NO_WEIGHT,
+    *("shape", "n_layers", "n_decoder_layers", "tie_embeddings"),
+    *("vocabulary_size", "target_vocabulary_size"),
     # Made to be changed in a trained model, for longer texts.
     *("window", "global_layers", "rotary_scaling", "rotary_factor", "rotary_original_length"),
 )
 """What shapes neither the weights nor what they mean; of some of them see the rules below."""
-ONLY_WITH = {
-    "rotary_base": ("positions", "rotary"),
-    "rotary_share": ("positions", "rotary"),
-    "relative_buckets": ("positions", "relative"),
-    "relative_max_distance": ("positions", "relative"),
-    "max_length": ("positions", "learned"),
+FOLLOWS_FROM = {
+    "n_kv_heads": {"n_heads"},
+    "head_width": {"n_heads", "d_model"},
+    "qkv_bias": {"bias"},
 }
-"""Values that mean something only with another."""
-FOLLOWS_FROM = {"n_kv_heads": {"n_heads"}, "head_width": {"n_heads", "d_model"}}
 """Where these differ, so do others; one word is enough."""
 STACKS = {
     "encoder": ("encoder",),
@@ -76,18 +72,8 @@ def start_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]
 
 def _values(model: Config) -> Config:
     """All values of a model, with those that are left to others or to defaults."""
-    found = dict(model)
-    if model.get(TARGET) == TRANSFORMER:
-        parameters = signature_of(TRANSFORMER, "model").parameters
-        defaults = {name: p.default for name, p in parameters.items() if not p.required}
-        found = {**defaults, **model}
-    heads, width = found.get("n_heads"), found.get("d_model")
-    if found.get("n_kv_heads") is None:
-        found["n_kv_heads"] = heads
-    if found.get("head_width") is None and isinstance(heads, int) and isinstance(width, int):
-        found["head_width"] = width // max(heads, 1)
-    if found.get("scale_embeddings") is None:
-        found["scale_embeddings"] = found.get("positions") == "sinusoidal"
+    defaults = defaults_of(TRANSFORMER, "model") if model.get(TARGET) == TRANSFORMER else {}
+    found = complete({**defaults, **model})
     if found.get("attention") == "windowed":  # the same weights, seen near by
         found["attention"] = "scaled_dot_product"
     return found
@@ -99,11 +85,8 @@ def _other_weights(ours: Config, theirs: Config) -> Iterator[tuple[str, Any]]:
         name
         for name in theirs
         if name in ours and not name.startswith("_") and name not in DESCRIPTIVE["model"]
-        if name not in MAY_DIFFER or name in ONLY_WITH
+        if name not in MAY_DIFFER and has_meaning(name, theirs)
     ]
-    for name, (other, value) in ONLY_WITH.items():
-        if name in names and theirs.get(other) != value:
-            names.remove(name)
     differing = {name: theirs[name] for name in names if ours[name] != theirs[name]}
     for name, value in differing.items():
         if not FOLLOWS_FROM.get(name, set()) & differing.keys():

@@ -4,13 +4,13 @@ checkpoint of others (`model.pretrained=NAME`).
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.carried_over import CarriedOver, carry_over
 from heed.commands.run_paths import find_checkpoint, open_run
 from heed.errors import UserError
+from heed.files import sha256_of
 from heed.tracking.folder import CONFIG
 from heed.tracking.record import RunRecord
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "backbone."
-CHUNK_BYTES = 1 << 22
 
 
 def ancestor(run: str, carried: CarriedOver | None = None) -> dict[str, Any]:
@@ -44,13 +43,8 @@ def checkpoint_facts(model: dict[str, Any]) -> dict[str, Any]:
     from heed.commands.pretrained_model import open_checkpoint
 
     checkpoint, _ = open_checkpoint(model)
-    whole = hashlib.sha256()
-    for path in checkpoint.files:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                whole.update(chunk)
     revision = None if checkpoint.folder else checkpoint.revision
-    return {"name": checkpoint.name, "revision": revision, "sha256": whole.hexdigest()}
+    return {"name": checkpoint.name, "revision": revision, "sha256": sha256_of(*checkpoint.files)}
 
 
 def load_checkpoint_of_others(

@@ -14,6 +14,7 @@ from heed.data.hub import load_hub_split
 from heed.data.rows import RawRow
 from heed.data.source import Source
 from heed.errors import UserError, nearest
+from heed.files import sha256_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -259,11 +260,7 @@ def hash_file(path: Path) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _hash_file(path: Path, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(path)
 
 
 def _file_kind(path: Path) -> str:

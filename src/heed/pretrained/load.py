@@ -177,7 +177,7 @@ class _Plan:
 
     def _same_labels(self, labels: Sequence[str] | None) -> bool:
         names = self.checkpoint.config.get("id2label") or {}
-        return labels is None or [names[n] for n in sorted(names, key=int)] == list(labels)
+        return labels is None or names == {str(n): label for n, label in enumerate(labels)}
 
     def _take(self, entry: Entry, tensor: torch.Tensor) -> None:
         self.steps.append((entry, tensor))

@@ -8,27 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from heed.backbone.values import NO_WEIGHT, complete, has_meaning
 from heed.errors import UserError
 from heed.pretrained.families import FILES, family_named
 from heed.pretrained.family import Family
 
 Values = Mapping[str, Any]
-# No weight, and the meaning of none, depends on these.
-FREE = (
-    *("dropout", "attention_dropout", "activation_dropout", "embedding_dropout", "layer_dropout"),
-    *("kernel", "gradient_checkpointing"),
-)
-# Keys that mean something only where another has a value.
-_ONLY_WITH = {
-    "rotary_": ("positions", ("rotary",)),
-    "relative_": ("positions", ("relative",)),
-    "max_length": ("positions", ("learned",)),
-    "window": ("attention", ("windowed",)),
-    "global_layers": ("attention", ("windowed",)),
-    "tie_embeddings": ("shape", ("decoder", "encoder_decoder")),
-    "n_decoder_layers": ("shape", ("encoder_decoder",)),
-    "target_vocabulary_size": ("shape", ("encoder_decoder",)),
-}
 SEGMENTS = ".segments.weight"
 EMPTY_SEGMENTS = 2  # rows of zeros, where a family has types of tokens and the model has not
 
@@ -108,30 +93,7 @@ def with_segments(family: Family, values: Values) -> Values:
     return asked if typed else values
 
 
-def complete(values: Values) -> dict[str, Any]:
-    """The values with nothing left open, as the Transformer would settle it."""
-    both = values["shape"] == "encoder_decoder"
-    return {
-        **values,
-        "n_kv_heads": values.get("n_kv_heads") or values["n_heads"],
-        "head_width": values.get("head_width") or values["d_model"] // values["n_heads"],
-        "n_decoder_layers": (values.get("n_decoder_layers") or values["n_layers"])
-        if both
-        else None,
-        "target_vocabulary_size": values.get("target_vocabulary_size") or values["vocabulary_size"],
-        "scale_embeddings": _given(values, "scale_embeddings", values["positions"] == "sinusoidal"),
-        "qkv_bias": _given(values, "qkv_bias", values["bias"]),
-    }
-
-
-def _given(values: Values, key: str, otherwise: Any) -> Any:
-    return otherwise if values.get(key) is None else values[key]
-
-
 def _meaningful(values: Values) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if key in FREE:
-            continue
-        needed = next((need for start, need in _ONLY_WITH.items() if key.startswith(start)), None)
-        if needed is None or values.get(needed[0]) in needed[1]:
-            yield key, list(value) if isinstance(value, tuple) else value
+        if key not in NO_WEIGHT and has_meaning(key, values):
+            yield key, value

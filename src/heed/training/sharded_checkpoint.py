@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -34,7 +33,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import StorageMeta
 
 from heed.errors import UserError
-from heed.files import WritingError, replace_folder, replacing, writing_error
+from heed.files import WritingError, replace_folder, replacing, sha256_of, writing_error
 from heed.training.checksum import ChecksumWriter
 from heed.training.sharded_metadata import METADATA, Reader, metadata_fault, read_metadata
 
@@ -209,7 +208,7 @@ def verify_sharded(path: str | os.PathLike[str]) -> str | None:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             return f"{name} is no file"
-        if _digest(path) != digest:
+        if sha256_of(path) != digest:
             return f"{name} is not what was written: its SHA-256 checksum does not match"
     try:
         metadata = read_metadata(folder)
@@ -239,15 +238,7 @@ def _put_back(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _sums(paths: list[Path]) -> dict[str, str]:
-    return {path.name: _digest(path) for path in paths}
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return {path.name: sha256_of(path) for path in paths}
 
 
 def _rank() -> int:
