@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from heed.finetuning.grown_embeddings import NewRows, grow_embeddings, with_new_rows
+from heed.heads.masked import MaskedTokenHead
 from heed.heads.vocabulary import VocabularyHead
 
 PIECES = {31: [3, 5], 32: []}
@@ -66,6 +67,18 @@ def test_each_side_has_its_own_rows(make_model: Callable[..., Any]) -> None:
     assert model.encoder.embeddings.tokens.weight.shape[0] == 32
     assert head.output.weight.shape[0] == 30
     assert head.output.weight[29].equal(table[2])
+
+
+def test_a_head_of_hidden_tokens_grows_with_the_table(make_model: Callable[..., Any]) -> None:
+    model = make_model("encoder").eval()
+    head = MaskedTokenHead(d_model=14, vocabulary_size=31, tied=model.output_embedding)
+    nn.init.normal_(head.vocabulary.output.bias)
+    hidden = model.features(IDS)
+    before = head(hidden)
+    grow_embeddings(model, head, source=NewRows(33, PIECES), target=NewRows(33, PIECES))
+    assert head.vocabulary.output.weight is model.encoder.embeddings.tokens.weight
+    assert head(hidden)[..., :31].equal(before)
+    torch.testing.assert_close(head(hidden)[..., 31], before[..., [3, 5]].mean(-1))
 
 
 def test_other_heads_are_left_alone(make_task: Callable[..., nn.ModuleDict]) -> None:

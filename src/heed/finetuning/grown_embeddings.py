@@ -87,7 +87,8 @@ def _tables(backbone: Transformer, head: nn.Module) -> Iterator[tuple[nn.Module,
         if id(tokens) not in seen:
             yield tokens, "weight", side if two_sided else "source"
         seen.add(id(tokens))
-    if isinstance(head, VocabularyHead):
-        yield head.output, "weight", "target"
-        if head.output.bias is not None:
-            yield head.output, "bias", "target"
+    for part in head.modules():  # that of hidden tokens has a vocabulary's inside
+        if isinstance(part, VocabularyHead):
+            yield part.output, "weight", "target"
+            if part.output.bias is not None:
+                yield part.output, "bias", "target"
