@@ -75,6 +75,26 @@ def test_a_text_never_yields_a_special_token(exact):
     assert exact.unk_id not in ids
 
 
+@pytest.mark.parametrize("before", [None, pre_tokenizers.Metaspace()])
+def test_special_tokens_that_are_pieces_too_are_spelt_out(before, tmp_path):
+    """As in a T5's tokenizer.json, where they are the likeliest pieces of all."""
+    special = ["<pad>", "</s>", "<unk>", "<extra_id_0>"]
+    pieces = [(token, 0.0) for token in special] + [("frog", -1.0)]
+    pieces += [(letter, -5.0) for letter in "▁</>_0adefgiknoprstux"]
+    backend = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=2))
+    if before is not None:
+        backend.pre_tokenizer, backend.decoder = before, decoders.Metaspace()
+    backend.add_special_tokens(special)
+    tokenizer = Tokenizer(backend)
+    for text in ("</s>", "frog</s>frog", "a<extra_id_0></s><pad>", "<unk>"):
+        (ids,) = tokenizer.encode([text])
+        assert {0, 1, 2, 3}.isdisjoint(ids)
+        assert "".join(tokenizer.tokens(ids)).lstrip("▁") == text
+    assert tokenizer.tokens(tokenizer.encode(["frog"])[0])[-1] == "frog"
+    tokenizer.save(tmp_path)
+    assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+
+
 def test_decode_leaves_special_tokens_out(exact):
     ids = exact.encode(["a man"])[0]
     row = [exact.bos_id, *ids[:1], exact.mask_id, *ids[1:], exact.eos_id, exact.pad_id]

@@ -18,6 +18,7 @@ from tokenizers import decoders, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 
 from heed.errors import UserError
+from heed.text.spelling import cut_apart
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces
 UNIGRAM = 1  # kind of model
@@ -121,9 +122,8 @@ def unigram_tokenizer(
         pre_tokenizers.WhitespaceSplit(),
         pre_tokenizers.Metaspace(prepend_scheme="always"),
     ]
-    if controls:  # a text that says "</s>" is spelt out: its first character is cut off
-        heads = "|".join(f"{re.escape(c[0])}(?={re.escape(c[1:])})" for c in controls)
-        words.append(pre_tokenizers.Split(tokenizers.Regex(heads), "merged_with_previous"))
+    if controls:  # a text that says "</s>" is spelt out
+        words.append(cut_apart(controls))
     backend.pre_tokenizer = pre_tokenizers.Sequence(words)
     backend.decoder = decoders.Sequence(
         [decoders.Replace(ABSENT, ""), decoders.Metaspace(prepend_scheme="always")]

@@ -19,6 +19,7 @@ import tokenizers
 from heed.errors import UserError
 from heed.text.network import offline_if_unreachable
 from heed.text.special import ROLES, find_special_tokens
+from heed.text.spelling import spell_out
 from heed.text.template import Around, Template
 
 # Encoding uses every core. Saying so keeps the library from warning at each fork; a forked child
@@ -83,6 +84,9 @@ class Tokenizer:
         self.around = {row: Around.of(roles, ids) for row, roles in self.template._asdict().items()}
         self.special_ids = tuple(sorted(set(ids.values())))
         self._never_shown = frozenset(ids[role] for role in ids if role != "unk")
+        added = backend.get_added_tokens_decoder().values()
+        special = {token.content for token in added if token.special}
+        spell_out(backend, special.union(self.special_tokens.values()))
 
     @property
     def vocabulary_size(self) -> int:
