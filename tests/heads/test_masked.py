@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from heed.backbone.transformer import Transformer
 from heed.heads.masked import MaskedTokenHead, at_places
 
 
@@ -30,6 +31,15 @@ def test_a_layer_gelu_and_a_norm_come_before_the_table() -> None:
 def test_it_may_have_a_table_of_its_own() -> None:
     head = MaskedTokenHead(d_model=7, vocabulary_size=11)
     assert head.vocabulary.output.weight.shape == (11, 7)
+
+
+def test_a_backbones_head_bounds_and_scales_its_logits() -> None:
+    sizes = {"vocabulary_size": 11, "d_model": 8, "n_heads": 2, "d_feed_forward": 9, "n_layers": 1}
+    backbone = Transformer(shape="encoder", **sizes, logit_scale=0.5, logit_soft_cap=0.3)
+    head, hidden = MaskedTokenHead.of(backbone), torch.randn(2, 3, 8)
+    plain = MaskedTokenHead(d_model=8, vocabulary_size=11, tied=backbone.output_embedding)
+    plain.load_state_dict(head.state_dict())
+    torch.testing.assert_close(head(hidden), 0.3 * torch.tanh(plain(hidden) * 0.5 / 0.3))
 
 
 def test_places_are_picked_row_by_row() -> None:

@@ -163,13 +163,7 @@ def check_masked_head(theirs: Any, folder: Path, pad: int = 0) -> Loaded:
     theirs.save_pretrained(folder / "theirs")
     loaded, rows = read(folder / "theirs"), ids(pad)
     backbone = loaded.backbone
-    head = MaskedTokenHead(
-        d_model=backbone.d_model,
-        vocabulary_size=V,
-        tied=backbone.output_embedding,
-        norm_epsilon=backbone.norm_epsilon,
-        bias=backbone.bias,
-    ).eval()
+    head = MaskedTokenHead.of(backbone).eval()
     checkpoint = Checkpoint(str(folder / "theirs"))
     report = load_pretrained(checkpoint, loaded.family, loaded.values, backbone, head)
     assert report.fresh == []

@@ -121,12 +121,7 @@ def models(config: dict[str, Any], sizes: tuple[int, int | None]) -> tuple[nn.Mo
         if task.get("validation_decoder"):
             head: nn.Module = VocabularyHead.of(backbone)
         elif task["kind"] == "texts":
-            head = MaskedTokenHead(
-                d_model=backbone.d_model,
-                vocabulary_size=sizes[0],
-                tied=backbone.output_embedding,
-                bias=backbone.bias,
-            )
+            head = MaskedTokenHead.of(backbone)
         elif task["kind"] == "passages":
             head = SpanHead(d_model=backbone.d_model)
         elif task["kind"] == "labelled_text":

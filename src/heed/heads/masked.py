@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from heed.backbone.transformer import Transformer
 from heed.heads.vocabulary import VocabularyHead
 
 
@@ -23,6 +24,7 @@ class MaskedTokenHead(nn.Module):
         tied: (V, D) the embedding table to share; None: a table of its own.
         norm_epsilon: Added to the variance by the norm.
         bias: Whether the layer and the norm have one; the table always does.
+        scale, soft_cap: As for a vocabulary's head.
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class MaskedTokenHead(nn.Module):
         tied: nn.Parameter | None = None,
         norm_epsilon: float = 1e-5,
         bias: bool = True,
+        scale: float = 1.0,
+        soft_cap: float | None = None,
     ) -> None:
         super().__init__()
         self.transform = nn.Linear(d_model, d_model, bias=bias)
@@ -43,7 +47,25 @@ class MaskedTokenHead(nn.Module):
         if tied is not None:  # logits of moderate size, so that the first loss is near ln V
             nn.init.constant_(self.norm.weight, d_model**-0.25)
         self.vocabulary = VocabularyHead(
-            d_model=d_model, vocabulary_size=vocabulary_size, tied=tied, bias=True
+            d_model=d_model,
+            vocabulary_size=vocabulary_size,
+            tied=tied,
+            bias=True,
+            scale=scale,
+            soft_cap=soft_cap,
+        )
+
+    @classmethod
+    def of(cls, backbone: Transformer) -> MaskedTokenHead:
+        """The head that a backbone's values describe."""
+        return cls(
+            d_model=backbone.d_model,
+            vocabulary_size=backbone.vocabulary_size,
+            tied=backbone.output_embedding,
+            norm_epsilon=backbone.norm_epsilon,
+            bias=backbone.bias,
+            scale=backbone.logit_scale,
+            soft_cap=backbone.logit_soft_cap,
         )
 
     def forward(self, hidden: Tensor) -> Tensor:

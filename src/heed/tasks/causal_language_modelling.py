@@ -49,12 +49,7 @@ class CausalLanguageModelling(LanguageModelling):
         self.preparation = preparation
         self.decoder = decoder
         self.validation_decoder = validation_decoder
-        self.head = VocabularyHead(
-            d_model=backbone.d_model,
-            vocabulary_size=backbone.vocabulary_size,
-            tied=backbone.output_embedding,
-            soft_cap=backbone.logit_soft_cap,
-        )
+        self.head = VocabularyHead.of(backbone)
         self.add_scores()
 
     def logits(self, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:

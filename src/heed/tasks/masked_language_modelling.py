@@ -45,13 +45,7 @@ class MaskedLanguageModelling(LanguageModelling):
         self.backbone = backbone
         self.preparation = preparation
         self.n_best = n_best
-        self.head = MaskedTokenHead(
-            d_model=backbone.d_model,
-            vocabulary_size=backbone.vocabulary_size,
-            tied=backbone.output_embedding,
-            norm_epsilon=backbone.norm_epsilon,
-            bias=backbone.bias,
-        )
+        self.head = MaskedTokenHead.of(backbone)
         self.add_scores()
 
     def logits(self, batch: MaskedBatch) -> Tensor:
