@@ -97,6 +97,22 @@ class Examples(Movable):
         return len(self.indices)
 
 
+class RowExamples(Examples):
+    """Examples whose rows are all in one tensor of tokens."""
+
+    tokens: Tokens
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens without padding."""
+        return self.tokens.real_tokens
+
+    @property
+    def token_positions(self) -> int:
+        """Positions, padding included."""
+        return self.tokens.token_positions
+
+
 @dataclass
 class PairBatch(Examples):
     """Source texts and the texts to be written for them.
@@ -128,7 +144,7 @@ class PairBatch(Examples):
 
 
 @dataclass
-class PrefixBatch(Examples):
+class PrefixBatch(RowExamples):
     """Texts to be read and those to be written for them, one after the other in one row.
 
     A decoder reads `tokens.ids[:, :-1]`. It is asked for the W tokens of a row that `written`
@@ -155,19 +171,9 @@ class PrefixBatch(Examples):
         """(B, P) ids of the prefixes; what stands behind a shorter one is not to be looked at."""
         return self.tokens.ids[:, : self.prefix.width]
 
-    @property
-    def real_tokens(self) -> int:
-        """Tokens without padding."""
-        return self.tokens.real_tokens
-
-    @property
-    def token_positions(self) -> int:
-        """Positions, padding included."""
-        return self.tokens.token_positions
-
 
 @dataclass
-class TextBatch(Examples):
+class TextBatch(RowExamples):
     """Texts and their classes, or texts alone.
 
     Attributes:
@@ -182,19 +188,9 @@ class TextBatch(Examples):
     records: list[dict[str, Any]] | None
     indices: list[int]
 
-    @property
-    def real_tokens(self) -> int:
-        """Tokens without padding."""
-        return self.tokens.real_tokens
-
-    @property
-    def token_positions(self) -> int:
-        """Positions, padding included."""
-        return self.tokens.token_positions
-
 
 @dataclass
-class MaskedBatch(Examples):
+class MaskedBatch(RowExamples):
     """Texts of which some tokens are hidden.
 
     A long text has several rows, in evaluation all in one batch; `indices` says which belong
@@ -216,19 +212,9 @@ class MaskedBatch(Examples):
     records: list[dict[str, Any]] | None
     indices: list[int]
 
-    @property
-    def real_tokens(self) -> int:
-        """Tokens without padding."""
-        return self.tokens.real_tokens
-
-    @property
-    def token_positions(self) -> int:
-        """Positions, padding included."""
-        return self.tokens.token_positions
-
 
 @dataclass
-class SpanBatch(Examples):
+class SpanBatch(RowExamples):
     """Windows of passages, each behind its question, and where the answer lies.
 
     A record whose passage is long has several windows, in evaluation all in one batch; `indices`
@@ -253,16 +239,6 @@ class SpanBatch(Examples):
     offsets: Tensor | None
     records: list[dict[str, Any]] | None
     indices: list[int]
-
-    @property
-    def real_tokens(self) -> int:
-        """Tokens without padding."""
-        return self.tokens.real_tokens
-
-    @property
-    def token_positions(self) -> int:
-        """Positions, padding included."""
-        return self.tokens.token_positions
 
 
 Batch = PairBatch | PrefixBatch | TextBatch | MaskedBatch | SpanBatch
