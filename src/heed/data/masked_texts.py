@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from heed.backbone.layout import Padded
-from heed.data.batch import MaskedBatch, Tokens, lengths_of, pad
+from heed.data.batch import MaskedBatch, Tokens
 from heed.data.masking import Masked, Masking, columns_of
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.records import RecordKind, Texts
@@ -135,16 +135,12 @@ class MaskedTextPreparation:
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
     ) -> MaskedBatch:
         """A batch of rows; its labels are None where the masks were given."""
-        texts = [row["text"] for row in rows]
-        lengths = lengths_of(texts)
-        ids = pad(texts, lengths, fill=self.tokenizer.pad_id)  # (B, T)
+        tokens = Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id)
+        ids, lengths = tokens.ids.numpy(), tokens.layout.lengths.numpy()  # (B, T), (B,)
         given = bool(rows[0]["given"])
         masked = self._given(ids) if given else self._drawn(ids, lengths, rows)
-        layout = Padded(
-            torch.from_numpy(lengths), ids.shape[1], full=bool((lengths == ids.shape[1]).all())
-        )
         return MaskedBatch(
-            tokens=Tokens(torch.from_numpy(masked.ids), layout, int(lengths.sum())),
+            tokens=replace(tokens, ids=torch.from_numpy(masked.ids)),
             places=torch.from_numpy(masked.places),
             counts=torch.from_numpy(masked.counts),
             labels=None if given else torch.from_numpy(masked.labels),
