@@ -34,5 +34,6 @@ def spell_out(backend: tokenizers.Tokenizer, names: Iterable[str]) -> None:
 def _is_read(backend: tokenizers.Tokenizer, name: str) -> bool:
     """Whether a text that is a token's name becomes that token, and not several."""
     encoding = backend.encode(name, add_special_tokens=False)
+    number, whole = backend.token_to_id(name), (0, len(name))
     pieces = zip(encoding.ids, encoding.offsets, strict=True)
-    return (backend.token_to_id(name), (0, len(name))) in pieces
+    return any(piece == number and place == whole for piece, place in pieces)
