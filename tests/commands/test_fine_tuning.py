@@ -15,6 +15,7 @@ from heed.commands.run_paths import open_run
 from heed.commands.trained import load_parts
 from heed.commands.warm_start import run_weights
 from heed.finetuning.adapters import merge_adapters
+from heed.tracking.record import RunRecord
 
 LORA = ("adapter=lora", "adapter.dropout=0.1", "adapter.r=2")
 
@@ -210,6 +211,9 @@ def test_top_layers_start_afresh_and_a_head_may_be_kept(
     assert before["head.output.weight"].equal(after["head.output.weight"])
     assert "fresh nevertheless: encoder.layers.0" in answer.out
     assert "kept the head of" in answer.out
+    started = RunRecord.open(run).fields["lineage"]["init_from"]
+    assert started["fresh"]["encoder layers"] == len([n for n in before if n.startswith(layer)])
+    assert "encoder layers" not in {**started["carried_over"], **started["left_out"]}
     run, _ = tuned(tmp_path / "b", *still)
     assert not before["head.output.weight"].equal(weights(run)["head.output.weight"])
 

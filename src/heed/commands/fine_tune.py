@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from heed.commands.build import build
 from heed.commands.run_paths import is_checkpoint
 from heed.commands.warm_start import (
+    PREFIX,
     checkpoint_facts,
     load_checkpoint_of_others,
     load_head,
@@ -114,7 +115,11 @@ class Start:
         fresh = {n: t.clone() for n, t in backbone.state_dict().items() if within(n, renewed)}
         run = self.config["model"].get("init_from")
         if run:  # its weights are further on than those of a checkpoint that it began with
-            weights = run_weights(run)
+            weights = {
+                name: tensor
+                for name, tensor in run_weights(run).items()
+                if not within(name.removeprefix(PREFIX), renewed)  # else they count as carried over
+            }
             setattr(task, "carried_over", start_from(task, run, weights=weights))  # noqa: B010
             if tuning.keep_head:
                 load_head(task, run, weights)
