@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.data.batch import TextBatch, Tokens
 from heed.data.causal_texts import CausalTextPreparation
@@ -20,6 +19,7 @@ from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage
 from heed.tasks.language_modelling import LanguageModelling, joined, rows_of
+from heed.tasks.writers import TransformerStep
 
 
 class CausalLanguageModelling(LanguageModelling):
@@ -163,7 +163,7 @@ class CausalLanguageModelling(LanguageModelling):
         return {"text": " ".join(words[: max(1, len(words) // 2)])}
 
 
-class PromptedStep:
+class PromptedStep(TransformerStep):
     """Decoding steps that go on behind texts of different lengths.
 
     Args:
@@ -173,22 +173,15 @@ class PromptedStep:
     """
 
     def __init__(self, backbone: Transformer, head: VocabularyHead, prompts: Tokens) -> None:
-        self.backbone = backbone
-        self.head = head
+        super().__init__(backbone, head)
         self.prompts: Tokens | None = prompts
-        self.cache = backbone.new_cache()
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """(N,) the last token of each row -> (N, V) logits of the next."""
-        if self.prompts is not None:
-            ids, layout = self.prompts.ids, self.prompts.layout
-            self.prompts = None
-            hidden = self.backbone.decode(ids, layout, cache=self.cache)  # (N, T, D)
-            rows = torch.arange(layout.rows, device=hidden.device)
-            return self.head(hidden[rows, layout.lengths - 1])
-        layout = Padded.unpadded(tokens.shape[0], 1, tokens.device)
-        return self.head(self.backbone.decode(tokens[:, None], layout, cache=self.cache)[:, 0])
-
-    def reorder(self, rows: Tensor) -> None:
-        """Keep, repeat or drop rows: row i becomes what row `rows[i]` was."""
-        self.cache.reorder(rows)
+        if self.prompts is None:
+            return super().__call__(tokens)
+        ids, layout = self.prompts.ids, self.prompts.layout
+        self.prompts = None
+        hidden = self.backbone.decode(ids, layout, cache=self.cache)  # (N, T, D)
+        rows = torch.arange(layout.rows, device=hidden.device)
+        return self.head(hidden[rows, layout.lengths - 1])
