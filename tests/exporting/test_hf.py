@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from heed.backbone.values import complete
-from heed.commands.compose import compose, config_dir
+from heed.commands.compose import compose
 from heed.commands.signatures import defaults_of
 from heed.errors import RunFailed, UserError
 from heed.exporting import hf
@@ -115,9 +115,6 @@ def test_decoders(
     assert written.largest_difference < 1e-5
 
 
-@pytest.mark.skipif(
-    not (config_dir() / "task" / "masked_lm.yaml").exists(), reason="no language models here"
-)
 @pytest.mark.parametrize(
     ("task", "words", "architecture"),
     [
@@ -180,6 +177,48 @@ def test_without_transformers_heed_reads_the_folder(
     values, defaults = values_of(subject)
     family, values_there = match(values, defaults, family=None)
     assert check_by_ourselves(subject, tmp_path, family, values_there) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "wrong"),
+    [
+        ("masked_lm", BERT[:4], "cls.predictions.transform.dense.bias"),
+        (
+            "causal_lm",
+            ["model.positions=learned", "model.activation=gelu_tanh"],
+            "transformer.wte.weight",
+        ),
+        (
+            "causal_lm",
+            [
+                *("model.positions=rotary", "model.norm=rms_norm", "model.activation=swiglu"),
+                *("model.bias=false", "model.tie_embeddings=none"),
+            ],
+            "lm_head.weight",
+        ),
+    ],
+    ids=["masked", "tied", "untied"],
+)
+def test_heads_over_a_table_are_read_back_too(
+    task: str,
+    words: list[str],
+    wrong: str,
+    make_subject: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject = make_subject(task, *words, "model.max_length=512")
+    monkeypatch.setattr(hf.importlib.util, "find_spec", lambda name: None)
+    assert hf.write(subject, tmp_path).largest_difference == 0.0
+    tensors = hf.tensors
+
+    def changed(*given: Any) -> dict[str, torch.Tensor]:
+        found = tensors(*given)
+        return {**found, wrong: found[wrong] + 0.5 * torch.randn(found[wrong].shape)}
+
+    monkeypatch.setattr(hf, "tensors", changed)
+    with pytest.raises(RunFailed, match="the folder must compute what the model does"):
+        hf.write(subject, tmp_path)
 
 
 def test_every_difference_from_a_family_counts() -> None:

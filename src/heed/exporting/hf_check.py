@@ -98,13 +98,18 @@ def check_by_ourselves(
     subject: Subject, folder: Path, family: Family, values: Mapping[str, Any]
 ) -> float:
     """The largest difference after the folder is read into a fresh model by Heed."""
-    twin: Any = copy.deepcopy(subject.task)
-    twin.backbone = Transformer(**dict(values)).eval()
-    if hasattr(twin.head, "output"):
-        for parameter in twin.head.parameters():
-            parameter.data.add_(1.0)
+    task: Any = subject.task
+    fresh = Transformer(**dict(values))
+    # A copy around the fresh backbone, whose table the head shares as it did the other's.
+    places = {
+        id(task.backbone): fresh,
+        id(task.backbone.output_embedding): fresh.output_embedding,
+    }
+    twin: Any = copy.deepcopy(task, places)
+    for parameter in twin.head.parameters():  # so that none is right by chance
+        parameter.data.add_(1.0)
     checkpoint = Checkpoint(str(folder))
     load_pretrained(checkpoint, family, values, twin.backbone, twin.head, labels=subject.labels)
     batches = subject.batches()
-    ours = [outputs(subject.task, batch) for batch in batches]
+    ours = [outputs(task, batch) for batch in batches]
     return difference(ours, [outputs(twin.eval(), batch) for batch in batches])
