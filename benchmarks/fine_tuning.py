@@ -102,7 +102,7 @@ def command(arm: str, arguments: argparse.Namespace, seed: int, folder: Path) ->
         own += ["--seed", str(seed), "--folder", str(folder), "--cores", str(arguments.cores)]
         own += ["--epochs", str(arguments.epochs), "--precision", arguments.precision]
         own += [f"--limit={arguments.limit}"] if arguments.limit else []
-        return own + (["--cpu"] if arguments.cpu else [])
+        return own if arguments.cpu else [*own, "--gpu"]
     limit = [f"data.limit_examples={arguments.limit}"] if arguments.limit else []
     return [
         *(sys.executable, "-m", "heed", "train", "task=sentiment", "model=pretrained"),
@@ -176,7 +176,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     for hidden in ("--arm", "--seed", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--cpu", action="store_true", default=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.arm:
         train_peer(arguments, int(arguments.seed), Path(arguments.folder))
