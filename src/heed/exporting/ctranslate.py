@@ -14,12 +14,17 @@ from torch import Tensor, nn
 
 from heed.backbone.attention import MultiHeadAttention
 from heed.backbone.block import Block
-from heed.backbone.feed_forward import FeedForward
+from heed.backbone.feed_forward import GATED, FeedForward
 from heed.backbone.position_bias import BucketBias
 from heed.backbone.positions import LearnedPositions
 from heed.backbone.stack import Stack
 from heed.errors import UserError, nearest
-from heed.exporting.ctranslate_check import compare, largest_difference, quantized_agreement
+from heed.exporting.ctranslate_check import (
+    compare,
+    largest_difference,
+    never_tokens,
+    quantized_agreement,
+)
 from heed.exporting.expressible import longest_row
 from heed.exporting.subject import Subject, Written
 from heed.exporting.tokenizer_files import TARGET, write_tokenizers
@@ -69,8 +74,6 @@ def write(subject: Subject, folder: Path) -> Written:
 
 def python(subject: Subject) -> tuple[str, ...]:
     """Lines that use the model."""
-    from heed.exporting.ctranslate_check import never_tokens
-
     joint = subject.tokenizers.joint
     source = "tokenizer.json" if joint else "source_tokenizer.json"
     reader = f'tokenizers.Tokenizer.from_file("FOLDER/{source}")'
@@ -109,7 +112,7 @@ def build_spec(subject: Subject) -> Any:
         "pre_norm": config["norm_position"] == "pre",
         "activation": common_spec.Activation[_BENDS[config["activation"]]],
         "layernorm_embedding": backbone.encoder.embeddings.norm is not None,
-        "ffn_glu": config["activation"] in ("swiglu", "geglu", "geglu_tanh"),
+        "ffn_glu": config["activation"] in GATED,
         "rms_norm": config["norm"] == "rms_norm",
         "relative_attention_bias": config["positions"] == "relative",
         "head_dim": config.get("head_width"),

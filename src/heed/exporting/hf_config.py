@@ -8,6 +8,7 @@ from typing import Any
 
 from heed.backbone.transformer import Transformer
 from heed.decoding.beam import BeamDecoder
+from heed.decoding.decoder import never_written
 from heed.exporting.subject import Subject
 from heed.pretrained.family import Family
 from heed.pretrained.load import kind_of
@@ -66,12 +67,13 @@ def generation_json(subject: Subject) -> dict[str, Any]:
     """generation_config.json: the run's own way of decoding."""
     target = subject.tokenizers.target
     decoder: Any = getattr(subject.task, "decoder", None)
+    never = never_written(bos_id=target.bos_id, eos_id=target.eos_id, pad_id=target.pad_id)
     found: dict[str, Any] = {
         "bos_token_id": target.bos_id,
         "eos_token_id": target.eos_id,
         "pad_token_id": target.pad_id,
         "decoder_start_token_id": target.around["target"].before[0],
-        "bad_words_ids": [[i] for i in sorted({target.bos_id, target.pad_id} - {target.eos_id})],
+        "bad_words_ids": [[i] for i in never],
     }
     if decoder is not None:
         found["max_new_tokens"] = decoder.max_length

@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from heed.data.pairs import question_and_context
 from heed.data.preparation import columns_of
 from heed.errors import RunFailed
-from heed.exporting.expressible import LANGUAGE
+from heed.exporting.expressible import LANGUAGE, writes_text
 from heed.exporting.subject import Subject
 from heed.text.template import FIRST, SECOND
 from heed.text.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ def reading_rows(subject: Subject) -> tuple[Sequence[str], Sequence[str] | None]
     template = subject.tokenizers.source.template
     if goes_on(subject):
         return ("bos", FIRST), None  # what comes next is for the model to say
-    if subject.config["task"].get("validation_decoder"):
+    if writes_text(subject.config):
         return template.source, None
     return template.text, template.pair
 
@@ -75,7 +75,7 @@ def write_tokenizers(subject: Subject, folder: Path) -> dict[str, str]:
     Returns:
         Side -> file name.
     """
-    writes = subject.config["task"].get("validation_decoder")
+    writes = writes_text(subject.config)
     joint = subject.tokenizers.joint or not writes
     files = {"source": ONE if joint else SOURCE}
     backend = with_template(subject.tokenizers.source, *reading_rows(subject))
@@ -128,11 +128,10 @@ def prefix_of(task: Mapping[str, Any]) -> str:
 
 
 def _texts(subject: Subject, record: dict[str, Any]) -> tuple[str, ...]:
-    task = subject.config["task"]
-    prefix = prefix_of(task)
+    prefix = prefix_of(subject.config["task"])
     if "question" not in record:
         return (prefix + record["source" if "source" in record else "text"],)
     question, context = record["question"], record["context"]
-    if task.get("validation_decoder"):
+    if writes_text(subject.config):
         return (prefix + question_and_context(question, context),)
     return prefix + question, context
