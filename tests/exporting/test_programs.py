@@ -77,7 +77,13 @@ def test_a_models_windows_stay(name: KernelName) -> None:
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("sentiment", ["model.shape=decoder", "model.attention=windowed", "model.window=7"]),
+        (
+            "sentiment",
+            [
+                *("model.shape=decoder", "task.pooling=last"),
+                *("model.attention=windowed", "model.window=7"),
+            ],
+        ),
         long("qa", ["model.shape=encoder_decoder", "model.positions=learned"]),
         long("sentiment", ["model.positions=rotary", "model.norm=rms_norm", "task.pooling=pooled"]),
         long("qa", ["model.positions=relative", "+model.attention_soft_cap=4"]),
@@ -86,8 +92,6 @@ def test_a_models_windows_stay(name: KernelName) -> None:
 def test_torch_runs_what_the_model_computes(
     task: str, words: list[str], make_subject: Make, tmp_path: Path
 ) -> None:
-    if "model.shape=decoder" in words:
-        words = [*words, "task.pooling=last"]
     subject = make_subject(task, "model.n_layers=1", *words)
     written = torch_program.write(subject, tmp_path)
     assert written.largest_difference < 1e-5

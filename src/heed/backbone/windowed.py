@@ -93,14 +93,14 @@ class WindowedAttention:
     ) -> Tensor:
         """(queries, keys) bool: whether query i may see key j, the first `before` keys being those
         ahead of query 0."""
-        i = torch.arange(queries, device=device)[:, None]
-        j = torch.arange(keys, device=device)[None] - before
-        near = (j - i).abs() <= self.window
-        return near & (j <= i) if causal else near
+        i = torch.arange(queries, device=device)
+        j = torch.arange(keys, device=device) - before
+        band = near(i, j, self.window)[0, 0]
+        return band & (j <= i[:, None]) if causal else band
 
 
 def near(query_positions: Tensor, key_positions: Tensor, window: int) -> Tensor:
-    """Which keys lie within a window, for a mask that is not made of chunks.
+    """Which keys lie within a window.
 
     (Tq,) or (B, Tq), (Tk,) or (B, Tk) -> bool (1 or B, 1, Tq, Tk).
     """

@@ -13,7 +13,7 @@ from heed.backbone.automatic import AutomaticAttention
 from heed.backbone.flex import FlexAttention
 from heed.backbone.kernels import Kernel, reference_attention
 from heed.backbone.soft_cap import CappedAttention
-from heed.backbone.windowed import WindowedAttention
+from heed.backbone.windowed import WindowedAttention, near
 
 
 class BandedAttention:
@@ -44,10 +44,11 @@ class BandedAttention:
     ) -> Tensor:
         """See `heed.backbone.kernels.Kernel`: (B, H, T, K)."""
         positions = torch.arange(query.shape[2], device=query.device)
-        away = positions[None, :] - positions[:, None]  # (T, T)
-        band = (away <= 0) & (away >= -self.window) if causal else away.abs() <= self.window
+        band = near(positions, positions, self.window)  # (1, 1, T, T)
         allowed = band if mask is None else band & mask
-        return self.kernel(query, key, value, mask=allowed, bias=bias, dropout_p=dropout_p)
+        return self.kernel(
+            query, key, value, mask=allowed, bias=bias, causal=causal, dropout_p=dropout_p
+        )
 
 
 def traceable(kernel: Kernel) -> Kernel:
