@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from heed.exporting.expressible import longest_row
 from heed.exporting.program import (
     FIELDS,
-    allowed_outputs,
+    compared,
     dynamic_shapes,
     input_names,
-    inputs_of,
     program_of,
     tracing_inputs,
 )
 from heed.exporting.subject import Subject, Written
 from heed.exporting.tokenizer_files import write_tokenizers
-from heed.exporting.verification import difference, outputs, require_close
 
 GRAPH = "model.onnx"
 
@@ -36,13 +35,12 @@ def write(subject: Subject, folder: Path) -> Written:
     task: Any = subject.task
     program = program_of(task)
     names = input_names(program)
-    longest = longest_row(subject.config["model"])
     with torch.no_grad(), _quiet():
         graph = torch.onnx.export(
             program,
             tracing_inputs(task.backbone, names),
             dynamo=True,
-            dynamic_shapes=dynamic_shapes(names, longest),
+            dynamic_shapes=dynamic_shapes(names, longest_row(subject.config["model"])),
             input_names=list(names),
             output_names=list(program.outputs),
             verbose=False,
@@ -51,26 +49,12 @@ def write(subject: Subject, folder: Path) -> Written:
     graph.save(folder / GRAPH)
     files = write_tokenizers(subject, folder)
     session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
-    batches = subject.batches()
-    ours = [outputs(task, batch) for batch in batches]
-    theirs = []
-    for batch in batches:
-        given = {
-            name: tensor.numpy()
-            for name, tensor in zip(names, inputs_of(batch, names), strict=True)
-        }
-        found = tuple(torch.from_numpy(one) for one in session.run(None, given))
-        theirs.append(allowed_outputs(batch, found))
-    largest = difference(ours, theirs)
-    require_close(largest, subject.settings["tolerance"], what=GRAPH)
-    return Written(
-        python(names),
-        " and ".join(program.outputs),
-        largest,
-        subject.settings["tolerance"],
-        {},
-        {"inputs": names, "outputs": program.outputs, "longest_row": longest, "tokenizers": files},
-    )
+
+    def run(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        given = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return tuple(torch.from_numpy(one) for one in session.run(None, given))
+
+    return compared(subject, program, run, file=GRAPH, python=python(names), tokenizers=files)
 
 
 def python(names: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Legend: B rows, T positions, C labels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
+from heed.exporting.expressible import longest_row
+from heed.exporting.subject import Subject, Written
 from heed.exporting.traceable import make_traceable
+from heed.exporting.verification import difference, outputs, require_close
 from heed.heads.label import LabelHead
 from heed.heads.span import SpanHead
 from heed.tasks.question_answering import QuestionAnswering
@@ -122,6 +125,43 @@ def dynamic_shapes(names: Sequence[str], longest: int | None) -> dict[str, dict[
     rows = torch.export.Dim("batch")
     length = torch.export.Dim("length", max=longest) if longest else torch.export.Dim("length")
     return {name: {0: rows, 1: length} for name in names}
+
+
+def compared(
+    subject: Subject,
+    program: LabelProgram | SpanProgram,
+    run: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]],
+    *,
+    file: str,
+    python: tuple[str, ...],
+    tokenizers: Mapping[str, str],
+) -> Written:
+    """How a program that was written compares with the task on its examples.
+
+    Args:
+        subject: What was exported.
+        program: What was traced.
+        run: Runs the file: from inputs to outputs.
+        file: Its name.
+        python: Lines that use it.
+        tokenizers: Side -> file name.
+
+    Raises:
+        RunFailed: If the two differ.
+    """
+    names, tolerance = input_names(program), subject.settings["tolerance"]
+    batches = subject.batches()
+    ours = [outputs(subject.task, batch) for batch in batches]
+    theirs = [allowed_outputs(batch, run(inputs_of(batch, names))) for batch in batches]
+    largest = difference(ours, theirs)
+    require_close(largest, tolerance, what=file)
+    facts = {
+        "inputs": names,
+        "outputs": program.outputs,
+        "longest_row": longest_row(subject.config["model"]),
+        "tokenizers": tokenizers,
+    }
+    return Written(python, " and ".join(program.outputs), largest, tolerance, {}, facts)
 
 
 def allowed_outputs(batch: Any, found: tuple[Tensor, ...]) -> list[Tensor]:

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from heed.exporting.expressible import longest_row
 from heed.exporting.program import (
     FIELDS,
-    allowed_outputs,
+    compared,
     dynamic_shapes,
     input_names,
-    inputs_of,
     program_of,
     tracing_inputs,
 )
 from heed.exporting.subject import Subject, Written
 from heed.exporting.tokenizer_files import write_tokenizers
-from heed.exporting.verification import difference, outputs, require_close
 
 PROGRAM = "model.pt2"
 
@@ -31,34 +30,23 @@ def write(subject: Subject, folder: Path) -> Written:
     task: Any = subject.task
     program = program_of(task)
     names = input_names(program)
-    longest = longest_row(subject.config["model"])
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.export.export(
             program,
             tracing_inputs(task.backbone, names),
-            dynamic_shapes=dynamic_shapes(names, longest),
+            dynamic_shapes=dynamic_shapes(names, longest_row(subject.config["model"])),
         )
         torch.export.save(traced, folder / PROGRAM)
         loaded = torch.export.load(folder / PROGRAM).module()
-    files = write_tokenizers(subject, folder)
-    batches = subject.batches()
-    ours = [outputs(task, batch) for batch in batches]
-    theirs = []
-    for batch in batches:
+
+    def run(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            found = loaded(*inputs_of(batch, names))
-        theirs.append(allowed_outputs(batch, found if isinstance(found, tuple) else (found,)))
-    largest = difference(ours, theirs)
-    require_close(largest, subject.settings["tolerance"], what=PROGRAM)
-    return Written(
-        python(names),
-        " and ".join(program.outputs),
-        largest,
-        subject.settings["tolerance"],
-        {},
-        {"inputs": names, "outputs": program.outputs, "longest_row": longest, "tokenizers": files},
-    )
+            found = loaded(*inputs)
+        return found if isinstance(found, tuple) else (found,)
+
+    files = write_tokenizers(subject, folder)
+    return compared(subject, program, run, file=PROGRAM, python=python(names), tokenizers=files)
 
 
 def python(names: Sequence[str]) -> tuple[str, ...]:
