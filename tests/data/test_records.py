@@ -2,7 +2,8 @@
 
 import pytest
 
-from heed.data.records import InvalidRow, LabelledText, Pairs, Passages, record_kind
+from heed.data.record_kind import InvalidRow
+from heed.data.records import LabelledText, Pairs, Passages, record_kind
 from heed.errors import UserError
 
 CONTEXT = "  Ada lived in Paris. Paris is large."

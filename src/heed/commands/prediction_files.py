@@ -59,7 +59,8 @@ def read_inputs(
 def _records(
     rows: Iterator[tuple[int, Any]], kind: Any, columns: dict[str, Any], source: str
 ) -> Iterator[dict[str, Any] | None]:
-    from heed.data.records import InvalidRow, Passages
+    from heed.data.record_kind import InvalidRow
+    from heed.data.records import Passages
 
     place = "input" if source == "-" else source
     count = 0

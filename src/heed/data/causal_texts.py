@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from heed.data.batch import TextBatch, Tokens
 from heed.data.preparation import Rows, digest, require_length
-from heed.data.records import RecordKind, Texts
+from heed.data.record_kind import RecordKind
+from heed.data.records import Texts
 from heed.text.tokenizer import Tokenizer
 
 ENCODING = 1  # raise it when rows of the same records come out differently

@@ -16,7 +16,8 @@ from filelock import FileLock
 
 from heed.data.columns import Column, resolve_columns
 from heed.data.files import SPLITS, Split
-from heed.data.records import InvalidRow, LabelledText, RecordKind
+from heed.data.record_kind import InvalidRow, RecordKind
+from heed.data.records import LabelledText
 from heed.data.rows import RawRow
 from heed.data.source import Source
 from heed.errors import UserError, nearest, raise_together

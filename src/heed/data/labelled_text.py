@@ -9,7 +9,8 @@ import torch
 
 from heed.data.batch import TextBatch, Tokens
 from heed.data.preparation import Rows, digest, require_length
-from heed.data.records import LabelledText, RecordKind
+from heed.data.record_kind import RecordKind
+from heed.data.records import LabelledText
 from heed.errors import UserError, nearest
 from heed.text.tokenizer import Tokenizer
 

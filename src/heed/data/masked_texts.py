@@ -16,7 +16,8 @@ import torch
 from heed.data.batch import MaskedBatch, Tokens
 from heed.data.masking import Masked, Masking, columns_of
 from heed.data.preparation import Rows, digest, require_length
-from heed.data.records import RecordKind, Texts
+from heed.data.record_kind import RecordKind
+from heed.data.records import Texts
 from heed.errors import UserError
 from heed.text.tokenizer import Tokenizer
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pair_rows import OneRow, PairRows, TwoRows
 from heed.data.preparation import Rows, digest
-from heed.data.records import Pairs, Passages, RecordKind
+from heed.data.record_kind import RecordKind
+from heed.data.records import Pairs, Passages
 from heed.text.tokenizer import Tokenizer
 
 ENCODING = 1  # raise it when rows of the same records come out differently

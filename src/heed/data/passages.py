@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from heed.data.batch import SpanBatch, Tokens, lengths_of
 from heed.data.preparation import Rows, digest, require_length
-from heed.data.records import Passages, RecordKind
+from heed.data.record_kind import RecordKind
+from heed.data.records import Passages
 from heed.errors import UserError
 from heed.text.tokenizer import Tokenizer
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from heed.data.batch import Batch
-from heed.data.records import RecordKind
+from heed.data.record_kind import RecordKind
 from heed.errors import UserError
 
 Rows = dict[str, list[Any]]

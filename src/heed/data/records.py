@@ -9,83 +9,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from heed.data.columns import MISSING, Column, lookup
+from heed.data.record_kind import (
+    InvalidRow,
+    Record,
+    RecordKind,
+    check_text,
+    identity_of,
+    input_text,
+    read_text,
+    whole_number,
+)
 from heed.errors import UserError, nearest
-
-ColumnType = Literal["text", "texts", "integers"]
-Record = dict[str, Any]
-
-
-class InvalidRow(Exception):
-    """A row that cannot become a record.
-
-    Args:
-        reason: Why, in words that are the same for all rows with this fault.
-        detail: What this row has instead, short; may be empty.
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason} ({detail})" if detail else reason)
-        self.reason = reason
-        self.detail = detail
-
-
-class RecordKind(ABC):
-    """What a record of one kind holds and how a raw row becomes one.
-
-    Attributes:
-        name: The kind's name in configs.
-        types: The type of each column of a record.
-        required: The columns without which no data set can be read.
-        guesses: For each column the names it usually has in people's files, best first.
-    """
-
-    name: ClassVar[str]
-    types: ClassVar[dict[str, ColumnType]]
-    required: ClassVar[tuple[str, ...]]
-    guesses: ClassVar[dict[str, tuple[str, ...]]]
-
-    @abstractmethod
-    def convert(
-        self, row: Mapping[str, Any], columns: Mapping[str, Column], *, number: int = 0
-    ) -> Record:
-        """The record of one raw row.
-
-        Args:
-            row: The row as read.
-            columns: Record column -> data column; a record column that is left out keeps its name.
-            number: The row's number, for records that need an id and have none.
-
-        Raises:
-            InvalidRow: If something is missing, of the wrong type, empty or contradictory.
-        """
-
-    @abstractmethod
-    def from_input(
-        self, value: Mapping[str, Any] | str, columns: Mapping[str, Column] | None = None
-    ) -> Record:
-        """A record to predict from: what the model reads, and no target.
-
-        Args:
-            value: A line of text, or a row of a table.
-            columns: As in `convert`; a row may use the record's own names as well.
-
-        Raises:
-            InvalidRow: If what the model reads is not there.
-        """
-
-    @abstractmethod
-    def texts(self, record: Record, side: Literal["source", "target"] | None = None) -> list[str]:
-        """The texts of a record that a tokenizer has to know.
-
-        Args:
-            record: A record of this kind.
-            side: Only what the model reads or only what it writes; None for both.
-        """
 
 
 class Pairs(RecordKind):
@@ -95,6 +33,7 @@ class Pairs(RecordKind):
     """
 
     name = "pairs"
+    text = "source"
     types = {"source": "text", "target": "text", "references": "texts"}
     required = ("source", "target")
     guesses = {
@@ -122,7 +61,7 @@ class Pairs(RecordKind):
         self, value: Mapping[str, Any] | str, columns: Mapping[str, Column] | None = None
     ) -> Record:
         """See `RecordKind.from_input`."""
-        return {"source": _input_text(self, value, columns, "source").strip()}
+        return {"source": input_text(self, value, columns, "source").strip()}
 
     def texts(self, record: Record, side: Literal["source", "target"] | None = None) -> list[str]:
         """See `RecordKind.texts`."""
@@ -139,6 +78,7 @@ class LabelledText(RecordKind):
     """
 
     name = "labelled_text"
+    text = "text"
     types = {"text": "text", "label": "text"}
     required = ("text", "label")
     guesses = {
@@ -177,7 +117,7 @@ class LabelledText(RecordKind):
         self, value: Mapping[str, Any] | str, columns: Mapping[str, Column] | None = None
     ) -> Record:
         """See `RecordKind.from_input`."""
-        return {"text": _input_text(self, value, columns, "text").strip()}
+        return {"text": input_text(self, value, columns, "text").strip()}
 
     def texts(self, record: Record, side: Literal["source", "target"] | None = None) -> list[str]:
         """See `RecordKind.texts`."""
@@ -188,6 +128,7 @@ class Texts(RecordKind):
     """A text and nothing else: language modelling. Any data set has such records in it."""
 
     name = "texts"
+    text = "text"
     types = {"text": "text"}
     required = ("text",)
     guesses = {
@@ -207,7 +148,7 @@ class Texts(RecordKind):
         self, value: Mapping[str, Any] | str, columns: Mapping[str, Column] | None = None
     ) -> Record:
         """See `RecordKind.from_input`; what is predicted is no text of the data, but its rest."""
-        return {"prompt": _input_text(self, value, columns, "text").strip()}
+        return {"prompt": input_text(self, value, columns, "text").strip()}
 
     def texts(self, record: Record, side: Literal["source", "target"] | None = None) -> list[str]:
         """See `RecordKind.texts`."""
@@ -222,6 +163,7 @@ class Passages(RecordKind):
     """
 
     name = "passages"
+    text = "context"
     types = {
         "id": "text",
         "question": "text",
@@ -251,7 +193,7 @@ class Passages(RecordKind):
             if start < 0 or not context.startswith(answer, start):
                 raise InvalidRow("answer does not stand at its start in the context", answer[:40])
         return {
-            "id": _identity(row, columns, number),
+            "id": identity_of(row, columns, number),
             "question": question,
             "context": context,
             "answers": answers,
@@ -277,7 +219,7 @@ class Passages(RecordKind):
                 "starts and answers differ in number", f"{len(places)} and {len(answers)}"
             )
         try:
-            return answers, [_integer(place) for place in places]
+            return answers, [whole_number(place) for place in places]
         except (TypeError, ValueError):
             raise InvalidRow("starts is not a whole number", repr(places)[:40]) from None
 
@@ -288,11 +230,10 @@ class Passages(RecordKind):
         if isinstance(value, str):
             raise InvalidRow("a question comes with its passage, as two columns: question, context")
         columns = columns or {}
-        identity = _identity(value, columns, None)
         return {
-            "id": identity,
-            "question": _input_text(self, value, columns, "question").strip(),
-            "context": _input_text(self, value, columns, "context"),
+            "id": identity_of(value, columns, None),
+            "question": input_text(self, value, columns, "question").strip(),
+            "context": input_text(self, value, columns, "context"),
         }
 
     def texts(self, record: Record, side: Literal["source", "target"] | None = None) -> list[str]:
@@ -305,8 +246,6 @@ class Passages(RecordKind):
 RECORD_KINDS: dict[str, type[RecordKind]] = {
     kind.name: kind for kind in (Pairs, LabelledText, Texts, Passages)
 }
-TEXT_OF = {"texts": "text", "labelled_text": "text", "pairs": "source", "passages": "context"}
-"""The column of each kind that is read as a text when nothing but texts is wanted."""
 
 
 def columns_of_kind(columns: Mapping[str, Column], *, data: str, wanted: str) -> dict[str, Column]:
@@ -320,7 +259,7 @@ def columns_of_kind(columns: Mapping[str, Column], *, data: str, wanted: str) ->
     """
     if wanted != Texts.name or data == wanted:
         return dict(columns)
-    found = columns.get("text") or columns.get(TEXT_OF.get(data, "text"))
+    found = columns.get("text") or columns.get(RECORD_KINDS.get(data, Texts).text)
     return {"text": found} if found else {}
 
 
@@ -343,60 +282,3 @@ def record_kind(name: str, *, labels: Sequence[str] | None = None) -> RecordKind
     if labels is not None:
         raise UserError(f"data.labels must be null for {name} records, which have no labels")
     return RECORD_KINDS[name]()
-
-
-def check_text(value: Any, name: str) -> str:
-    """The value if it is a text with something in it.
-
-    Raises:
-        InvalidRow: If it is missing, not text, empty, or not valid Unicode.
-    """
-    if value is MISSING or value is None:
-        raise InvalidRow(f"{name} is missing")
-    if not isinstance(value, str):
-        raise InvalidRow(f"{name} is not text", type(value).__name__)
-    if not value or value.isspace():
-        raise InvalidRow(f"{name} is empty")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise InvalidRow(f"{name} is not valid Unicode", "half a surrogate pair") from None
-    return value
-
-
-def read_text(row: Mapping[str, Any], columns: Mapping[str, Column], name: str) -> str:
-    """The text of a record column in a raw row; raises InvalidRow as `check_text` does."""
-    return check_text(lookup(row, columns.get(name, name)), name)
-
-
-def _input_text(
-    kind: RecordKind,
-    value: Mapping[str, Any] | str,
-    columns: Mapping[str, Column] | None,
-    name: str,
-) -> str:
-    if isinstance(value, str):
-        return check_text(value, name)
-    chosen = (columns or {}).get(name)
-    choices = [*([chosen] if chosen else []), name, *kind.guesses[name]]
-    for choice in choices:
-        found = lookup(value, choice)
-        if found is not MISSING:
-            return check_text(found, name)
-    shown = ", ".join(str(key) for key in value)
-    raise InvalidRow(f"{name} is missing", f"columns found: {shown or 'none'}")
-
-
-def _identity(row: Mapping[str, Any], columns: Mapping[str, Column], number: int | None) -> str:
-    given = lookup(row, columns.get("id", "id"))
-    if given is MISSING or given is None or given == "":
-        return "" if number is None else str(number)
-    identity = str(given)
-    return identity if identity.isascii() else check_text(identity, "id")
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError
-    return int(value)
