@@ -10,7 +10,7 @@ standard deviations. Finished runs in `output` are taken as they are, so that th
 repeated. Further words go to every `heed train`; those that begin with `pretraining:` or
 `training:` only to the one or the other, for instance for a longer pretraining on a GPU:
 
-    trainer=gpu model=small pretraining:data.max_tokens=16384 pretraining:trainer.max_epochs=300
+    trainer=gpu model=small pretraining:data.max_tokens=8192 pretraining:trainer.max_epochs=150
 """
 
 from __future__ import annotations
