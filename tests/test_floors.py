@@ -17,7 +17,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "heed"
 
-EVERYWHERE = {"errors", "files", "memory"}
+EVERYWHERE = {"errors", "files", "memory", "ragged"}
 GROUND = {"text", "backbone", "heads", "metrics"}
 FIRST = {"data", "decoding", "pretrained", "finetuning"}
 BELOW_COMMANDS = (
@@ -28,12 +28,13 @@ BELOW_COMMANDS = (
     }
 )
 
-# Room -> the other rooms that it may import, besides `errors`, `files` and `memory`.
+# Room -> the other rooms that it may import, besides those of `EVERYWHERE`.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "files": set(),
     "memory": set(),
+    "ragged": set(),
     "text": set(),
     "backbone": set(),
     "heads": {"backbone"},

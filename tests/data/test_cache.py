@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from heed.data.cache import CHUNK_ROWS, EncodedRows, encoded_rows, is_whole, rows_fingerprint
+from heed.data.cache import ENCODED_AT_ONCE, encoded_rows, is_whole, rows_fingerprint
+from heed.data.encoded_rows import EncodedRows
 from heed.data.pairs import PairPreparation
 from heed.data.passages import PassagePreparation
 from heed.data.preparation import Rows
@@ -96,7 +98,7 @@ def test_rows_come_back_as_they_were_encoded(
     assert rows.counts["cut_rows"] > 0
 
 
-def test_records_with_several_rows_fill_whole_chunks(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_records_with_several_rows_come_back(tmp_path: Path, tokenizer: Tokenizer) -> None:
     windowed = PassagePreparation(
         tokenizer=tokenizer, max_length=23, stride=7, max_question_length=7
     )
@@ -112,8 +114,8 @@ def test_records_with_several_rows_fill_whole_chunks(tmp_path: Path, tokenizer: 
     rows = rows_of(tmp_path, windowed, records=records, training=False)
     expected = windowed.encode(records[:], range(count), training=False)
 
-    assert len(rows) == len(expected["index"]) > CHUNK_ROWS
-    for number in (0, CHUNK_ROWS - 1, CHUNK_ROWS, len(rows) - 1):
+    assert len(rows) == len(expected["index"]) > ENCODED_AT_ONCE
+    for number in (0, ENCODED_AT_ONCE - 1, ENCODED_AT_ONCE, len(rows) - 1):
         row = as_lists(rows.take([number])[0])
         assert row["text"] == expected["text"][number].tolist()
         assert row["offset_ends"] == expected["offset_ends"][number].tolist()
@@ -151,11 +153,32 @@ def test_what_rows_depend_on_makes_another_entry(
 
 def test_rows_are_mapped_not_read(tmp_path: Path, preparation: CountingPreparation) -> None:
     rows = rows_of(tmp_path, preparation)
+    before = rows.take([7])[0]["source"].tolist()
+    for name in ("source.int32", "lengths.int32"):
+        with (rows.folder / name).open("r+b") as file:
+            zeros = bytes((rows.folder / name).stat().st_size)
+            file.write(zeros)
 
-    assert isinstance(rows.lengths, np.memmap)
-    row = rows.take([7])[0]["source"]
-    assert not row.flags.owndata
-    assert not row.flags.writeable
+    assert not rows.lengths.any()  # the file is what is seen
+    assert rows.take([7])[0]["source"].tolist() == [0] * len(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted by /proc")
+def test_many_rows_read_do_not_stay_in_memory(
+    tmp_path: Path, preparation: CountingPreparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heed.data.encoded_rows.MOST_MAPPED", 2**17)  # two rows' worth
+    rows = rows_of(tmp_path, preparation)
+
+    def mapped_kib() -> int:
+        parts = Path("/proc/self/smaps").read_text().split("source.int32")[1:]
+        return sum(int(part.split("Rss:")[1].split()[0]) for part in parts)
+
+    assert rows._large
+    rows.take([0])
+    assert mapped_kib() > 0
+    rows.take(range(1201))
+    assert mapped_kib() == 0
 
 
 def test_rows_travel_to_workers_as_a_path(tmp_path: Path, preparation: CountingPreparation) -> None:
@@ -167,7 +190,7 @@ def test_rows_travel_to_workers_as_a_path(tmp_path: Path, preparation: CountingP
     assert as_lists(copy.take([11])[0]) == as_lists(rows.take([11])[0])
 
 
-@pytest.mark.parametrize("file", ["rows.arrow", "lengths.npy", "entry.json"])
+@pytest.mark.parametrize("file", ["source.int32", "target.int64", "lengths.int32", "entry.json"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_broken_entry_is_written_again(
     tmp_path: Path, preparation: CountingPreparation, file: str, damage: str
@@ -203,7 +226,7 @@ def test_what_a_killed_process_left_is_cleared(
     key = rows_fingerprint("v1", preparation, training=True)
     left = tmp_path / "encoded" / f"{key}.part-killed"
     left.mkdir(parents=True)
-    (left / "rows.arrow").write_bytes(b"half")
+    (left / "source.int32").write_bytes(b"half")
 
     rows_of(tmp_path, preparation)
     assert not left.exists()

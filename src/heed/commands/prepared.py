@@ -79,7 +79,8 @@ def _tokenizers(config: dict[str, Any], corpus: Corpus) -> TokenizerPair:
 
 def _counted(config: dict[str, Any], tokenizers: TokenizerPair | None) -> KnownData:
     """Numbers from the token cache."""
-    from heed.data.cache import EncodedRows, is_whole, rows_fingerprint
+    from heed.data.cache import is_whole, rows_fingerprint
+    from heed.data.encoded_rows import EncodedRows
     from heed.data.preparation import digest
     from heed.data.sampler import TokenBudgetSampler
 

@@ -1,10 +1,11 @@
 """Token rows on disk: written once for each thing they depend on, and memory-mapped.
 
-A cache entry is a folder named by a fingerprint:
+A cache entry is a folder named by a fingerprint, of flat files of integers:
 
-    rows.arrow     the rows, an Arrow file of chunks of CHUNK_ROWS rows
-    lengths.npy    (N, s) int32, tokens of each row in each stream: all that a sampler reads
-    entry.json     counts, and the sizes of the other files; written last
+    COLUMN.int32     the integers of a column, row after row
+    COLUMN.int64     of a list column: where each row's begin, and the end of the last
+    lengths.int32    (N, s) tokens of each row in each stream: all that a sampler reads
+    entry.json       columns, counts, and the sizes of the other files; written last
 
 An entry is written into a folder of its own and moved into place whole, under a lock, so any number
 of processes may ask for the same one. What is missing or not as long as it was is written again.
@@ -17,87 +18,24 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from heed.data.preparation import Preparation, Rows, digest
+from heed.data.encoded_rows import ENTRY, LENGTHS, OFFSETS, VALUES, EncodedRows
+from heed.data.preparation import Preparation, digest
+from heed.data.token_rows import TokenRows
 from heed.errors import UserError
 
-CACHE_VERSION = 1  # raise it when the files below change their meaning
-CHUNK_ROWS = 4096
-RECORDS_AT_ONCE = 1000
+CACHE_VERSION = 2  # raise it when the files below change their meaning
+ENCODED_AT_ONCE = 1000  # records; part of the fingerprint, since packed rows begin anew with each
 LONG_RECORDS = 5000  # from here on a progress bar is worth its line
-
-ROWS, LENGTHS, ENTRY = "rows.arrow", "lengths.npy", "entry.json"
-
-
-class EncodedRows:
-    """The token rows of a cache entry, read from disk as they are asked for.
-
-    Args:
-        folder: The entry.
-
-    Attributes:
-        lengths: (N, s) int32 tokens of each row in each stream, memory-mapped.
-        counts: What was counted when the rows were written: "records", "rows", "cut_rows",
-            "cut_tokens".
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        entry = json.loads((self.folder / ENTRY).read_text(encoding="utf-8"))
-        self.counts: dict[str, int] = entry["counts"]
-        self.lengths: np.ndarray = np.load(self.folder / LENGTHS, mmap_mode="r")
-        self._file = pa.ipc.open_file(pa.memory_map(str(self.folder / ROWS)))
-        self._chunks: dict[int, dict[str, tuple[np.ndarray, np.ndarray | None]]] = {}
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def take(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows by number: an int for a scalar column, an int32 array for a list column."""
-        return [self._row(number) for number in numbers]
-
-    def column(self, name: str) -> np.ndarray:
-        """(N,) the whole of a scalar column."""
-        parts = [self._chunk(number)[name][0] for number in range(self._file.num_record_batches)]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
-
-    def _row(self, number: int) -> dict[str, Any]:
-        chunk, place = divmod(number, CHUNK_ROWS)
-        row: dict[str, Any] = {}
-        for name, (values, offsets) in self._chunk(chunk).items():
-            if offsets is None:
-                row[name] = int(values[place])
-            else:
-                row[name] = values[offsets[place] : offsets[place + 1]]
-        return row
-
-    def _chunk(self, number: int) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Views into the mapped file: values and, for lists, where each row's values begin."""
-        if number not in self._chunks:
-            batch = self._file.get_batch(number)
-            self._chunks[number] = {
-                name: _views(batch.column(i)) for i, name in enumerate(batch.schema.names)
-            }
-        return self._chunks[number]
-
-    def __reduce__(self) -> tuple[type[EncodedRows], tuple[Path]]:
-        return type(self), (self.folder,)
-
-
-def _views(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
-    if pa.types.is_list(array.type):
-        return array.values.to_numpy(zero_copy_only=False), array.offsets.to_numpy()
-    return array.to_numpy(zero_copy_only=False), None
 
 
 def encoded_rows(
@@ -136,7 +74,13 @@ def encoded_rows(
 
 def rows_fingerprint(records_fingerprint: str, preparation: Preparation, *, training: bool) -> str:
     """The name of a cache entry: it changes with everything that its rows depend on."""
-    parts = [CACHE_VERSION, CHUNK_ROWS, records_fingerprint, preparation.fingerprint(), training]
+    parts = [
+        CACHE_VERSION,
+        ENCODED_AT_ONCE,
+        records_fingerprint,
+        preparation.fingerprint(),
+        training,
+    ]
     return digest(parts)
 
 
@@ -158,9 +102,14 @@ def _write(
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     try:
         counts = _write_rows(part, records, preparation, training, description)
-        sizes = {name: (part / name).stat().st_size for name in (ROWS, LENGTHS)}
-        entry = json.dumps({"counts": counts, "sizes": sizes}, indent=2)
-        (part / ENTRY).write_text(entry + "\n", encoding="utf-8")
+        entry = {
+            "counts": counts,
+            "streams": len(preparation.streams),
+            "scalar_columns": list(preparation.scalar_columns),
+            "list_columns": [name for name in preparation.list_columns if name != "lengths"],
+            "sizes": {path.name: path.stat().st_size for path in sorted(part.iterdir())},
+        }
+        (part / ENTRY).write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
         part.chmod(0o755)  # mkdtemp lets nobody else read; a shared cache is shared
         if folder.exists():
             shutil.rmtree(folder)
@@ -173,56 +122,58 @@ def _write(
 def _write_rows(
     part: Path, records: Any, preparation: Preparation, training: bool, description: str
 ) -> dict[str, int]:
-    schema = _schema(preparation)
-    lengths: list[np.ndarray] = []
     counts = {"records": len(records), "rows": 0, "cut_rows": 0, "cut_tokens": 0}
-    with pa.OSFile(str(part / ROWS), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for rows in _chunks(_encode(records, preparation, training, description), schema):
-            writer.write_batch(rows)
-            chunk_lengths = rows.column("lengths").values.to_numpy(zero_copy_only=False)
-            lengths.append(chunk_lengths.reshape(rows.num_rows, -1))
-            cut = rows.column("cut").to_numpy(zero_copy_only=False)
-            counts["rows"] += rows.num_rows
+    with ExitStack() as files:
+        columns = _Columns(part, preparation, files)
+        for rows in _encode(records, preparation, training, description):
+            columns.write(rows)
+            cut = rows.scalars("cut")
+            counts["rows"] += len(rows)
             counts["cut_rows"] += int((cut > 0).sum())
             counts["cut_tokens"] += int(cut.sum())
-    empty = np.empty((0, len(preparation.streams)), dtype=np.int32)
-    np.save(part / LENGTHS, np.concatenate([empty, *lengths]))
     return counts
+
+
+class _Columns:
+    """The open files of an entry that is being written."""
+
+    def __init__(self, part: Path, preparation: Preparation, files: ExitStack) -> None:
+        def opened(name: str) -> IO[bytes]:
+            return files.enter_context((part / name).open("wb"))
+
+        self.lists = [name for name in preparation.list_columns if name != "lengths"]
+        self.lengths = opened(LENGTHS)
+        self.values = {n: opened(n + VALUES) for n in (*preparation.scalar_columns, *self.lists)}
+        self.offsets = {name: opened(name + OFFSETS) for name in self.lists}
+        self.written = dict.fromkeys(self.lists, 0)
+        for file in self.offsets.values():
+            _write_integers(file, np.zeros(1), np.int64)
+
+    def write(self, rows: TokenRows) -> None:
+        _write_integers(self.lengths, rows.ragged("lengths").values, np.int32)
+        for name, file in self.values.items():
+            column = rows.ragged(name).values if name in self.lists else rows.scalars(name)
+            _write_integers(file, column, np.int32)
+        for name, file in self.offsets.items():
+            offsets = rows.ragged(name).offsets
+            _write_integers(file, offsets[1:] + self.written[name], np.int64)
+            self.written[name] += int(offsets[-1])
+
+
+def _write_integers(file: IO[bytes], integers: np.ndarray, kind: type) -> None:
+    file.write(np.ascontiguousarray(integers, dtype=kind).data)
 
 
 def _encode(
     records: Any, preparation: Preparation, training: bool, description: str
-) -> Iterator[Rows]:
+) -> Iterator[TokenRows]:
     count = len(records)
     with _progress(description, count) as advance:
-        for first in range(0, count, RECORDS_AT_ONCE):
-            past = min(first + RECORDS_AT_ONCE, count)
-            yield preparation.encode(records[first:past], range(first, past), training=training)
+        for first in range(0, count, ENCODED_AT_ONCE):
+            past = min(first + ENCODED_AT_ONCE, count)
+            columns = preparation.encode(records[first:past], range(first, past), training=training)
+            yield TokenRows.of(columns, preparation.list_columns)
             advance(past - first)
-
-
-def _chunks(encoded: Iterator[Rows], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The same rows in record batches of CHUNK_ROWS rows; only the last is shorter."""
-    waiting = schema.empty_table()
-    for rows in encoded:
-        arrays = [pa.array(rows[field.name], type=field.type) for field in schema]
-        waiting = pa.concat_tables([waiting, pa.Table.from_arrays(arrays, schema=schema)])
-        while waiting.num_rows >= CHUNK_ROWS:
-            yield _one_batch(waiting.slice(0, CHUNK_ROWS))
-            waiting = waiting.slice(CHUNK_ROWS)
-    if waiting.num_rows:
-        yield _one_batch(waiting)
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    arrays = [pa.concat_arrays(column.chunks) for column in table.columns]  # offsets from 0
-    return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
-
-
-def _schema(preparation: Preparation) -> pa.Schema:
-    scalars = [pa.field(name, pa.int32()) for name in preparation.scalar_columns]
-    lists = [pa.field(name, pa.list_(pa.int32())) for name in preparation.list_columns]
-    return pa.schema([*scalars, *lists])
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from heed.data.batch import Batch
-from heed.data.cache import EncodedRows
+from heed.data.encoded_rows import EncodedRows
 from heed.data.preparation import Preparation
 from heed.data.sampler import EpochRows
+from heed.data.token_rows import TokenRows
 
 
 class TrainingLoader(DataLoader):
@@ -44,14 +46,14 @@ class BatchRows(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, numbers: list[int]) -> tuple[list[dict], list[dict] | None]:
+    def __getitem__(self, numbers: list[int]) -> tuple[TokenRows, list[dict] | None]:
         rows = self.rows.take(numbers)
         if isinstance(numbers, EpochRows):
-            for row, number in zip(rows, numbers, strict=True):
-                row["number"], row["epoch"] = number, numbers.epoch
+            rows.columns["number"] = np.asarray(numbers)
+            rows.columns["epoch"] = np.full(len(numbers), numbers.epoch)
         if self.records is None:
             return rows, None
-        columns = self.records[[row["index"] for row in rows]]
+        columns = self.records[rows.scalars("index").tolist()]
         names = list(columns)
         return rows, [
             dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)
@@ -64,5 +66,5 @@ class Collate:
     def __init__(self, preparation: Preparation) -> None:
         self._collate: Callable[..., Batch] = preparation.collate
 
-    def __call__(self, fetched: tuple[list[dict], list[dict] | None]) -> Batch:
+    def __call__(self, fetched: tuple[TokenRows, list[dict] | None]) -> Batch:
         return self._collate(*fetched)

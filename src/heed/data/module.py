@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader
 
 from heed.data.batch import Batch
 from heed.data.batching import check_limits
-from heed.data.cache import EncodedRows, encoded_rows, rows_fingerprint
+from heed.data.cache import encoded_rows, rows_fingerprint
 from heed.data.corpus import Corpus
+from heed.data.encoded_rows import EncodedRows
 from heed.data.files import SPLITS, Split
 from heed.data.loading import BatchRows, Collate, TrainingLoader
 from heed.data.preparation import Preparation, columns_of, digest
 from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
+from heed.data.token_rows import TokenRows
 from heed.errors import UserError
 
 STAGES: dict[str | None, tuple[Split, ...]] = {
@@ -235,19 +237,18 @@ class DataModule(LightningDataModule):
     def _chunk_batches(self, chunk: list[dict[str, Any]], first: int) -> Iterator[Batch]:
         numbers = range(first, first + len(chunk))
         columns = self.preparation.encode(columns_of(chunk), numbers, training=False)
-        rows = [
-            dict(zip(columns, values, strict=True))
-            for values in zip(*columns.values(), strict=True)
-        ]
+        rows = TokenRows.of(columns, self.preparation.list_columns)
+        lengths = rows.ragged("lengths").values.reshape(len(rows), -1)
         sampler = EvaluationSampler(
-            lengths=np.array(columns["lengths"], dtype=np.int64),
-            examples=np.array(columns["index"], dtype=np.int64),
+            lengths=lengths.astype(np.int64),
+            examples=rows.scalars("index").astype(np.int64),
             max_tokens=self.eval_max_tokens,
             batch_size=self.batch_size,
         )
         for places in sampler:
-            batch = [rows[place] for place in places]
-            yield self.preparation.collate(batch, [chunk[row["index"] - first] for row in batch])
+            batch = rows.take(places)
+            of_rows = [chunk[index - first] for index in batch.scalars("index").tolist()]
+            yield self.preparation.collate(batch, of_rows)
 
     # The place in the data
 
