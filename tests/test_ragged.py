@@ -53,3 +53,27 @@ def test_several_in_one_row(ragged: Ragged) -> None:
     assert joined([ragged, other, ragged]).tolist() == [
         [*row, *[10 * i] * i, *row] for i, row in enumerate(ROWS)
     ]
+
+
+@pytest.mark.parametrize("most", [1, 2, 9])
+def test_last_of_each_row(ragged: Ragged, most: int) -> None:
+    assert ragged.last(most).tolist() == [row[-most:] for row in ROWS]
+
+
+def test_only_some_rows_stay(ragged: Ragged) -> None:
+    kept = np.array([True, True, False, False, True, True])
+    assert ragged.only(kept).tolist() == [
+        row if keep else [] for row, keep in zip(ROWS, kept, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("most", "shared"), [(1, 0), (2, 0), (4, 0), (9, 0), (2, 1), (3, 1)])
+def test_long_rows_are_cut_into_parts(ragged: Ragged, most: int, shared: int) -> None:
+    parts, number = ragged.cut(most, shared)
+
+    expected = [
+        (i, row[first : first + most])
+        for i, row in enumerate(ROWS)
+        for first in range(0, max(1, len(row) - shared), most - shared)
+    ]
+    assert list(zip(number.tolist(), parts.tolist(), strict=True)) == expected

@@ -34,6 +34,12 @@ class Ragged(Sequence[np.ndarray]):
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(lengths.sum()))
         return cls(flat, offsets_of(lengths))
 
+    @classmethod
+    def of_columns(cls, *columns: np.ndarray) -> Ragged:
+        """Rows of one integer from each of some (B,) columns."""
+        values = np.stack(columns, axis=1).astype(np.int32)
+        return cls(values.ravel(), np.arange(len(values) + 1) * len(columns))
+
     @property
     def lengths(self) -> np.ndarray:
         """(B,) int64 integers of each row."""
@@ -72,6 +78,33 @@ class Ragged(Sequence[np.ndarray]):
         if not len(lengths) or lengths.max() <= most:
             return self
         return self._between(self.offsets[:-1], np.minimum(lengths, most))
+
+    def last(self, most: int) -> Ragged:
+        """The last integers of each row, at most so many."""
+        lengths = np.minimum(self.lengths, most)
+        return self._between(self.offsets[1:] - lengths, lengths)
+
+    def only(self, kept: np.ndarray) -> Ragged:
+        """The rows of which `kept`, (B,) bool, is True; in place of the others empty rows."""
+        if kept.all():
+            return self
+        return self._between(self.offsets[:-1], self.lengths * kept)
+
+    def cut(self, most: int, shared: int = 0) -> tuple[Ragged, np.ndarray]:
+        """Rows of at most `most` integers, those of a longer row one after another.
+
+        Args:
+            most: Of a row.
+            shared: Last integers of a part which the next part of the same row begins with.
+
+        Returns:
+            The parts, at least one a row, and for each the number of its row.
+        """
+        lengths, step = self.lengths, most - shared
+        parts = np.maximum(1, -((shared - lengths) // step))
+        row = np.repeat(np.arange(len(self)), parts)
+        begin = (np.arange(len(row)) - np.repeat(offsets_of(parts)[:-1], parts)) * step
+        return self._between(self.offsets[row] + begin, np.minimum(lengths[row] - begin, most)), row
 
     def within(self, before: Sequence[int], after: Sequence[int]) -> Ragged:
         """The rows with the same integers put before and after each."""

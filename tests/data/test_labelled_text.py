@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.data.listed import listed
 
 from heed.data.labelled_text import LabelledTextPreparation
 from heed.errors import UserError
@@ -26,7 +27,7 @@ def preparation(tokenizer: Tokenizer, max_length: int = 53) -> LabelledTextPrepa
 
 
 def test_a_row_is_cls_tokens_eos_and_the_number_of_its_label(tokenizer: Tokenizer) -> None:
-    rows = preparation(tokenizer).encode(RECORDS, [0, 1, 2], training=True)
+    rows = listed(preparation(tokenizer).encode(RECORDS, [0, 1, 2], training=True))
 
     expected = tokenizer.encode(RECORDS["text"])
     assert rows["text"] == [[tokenizer.cls_id, *ids, tokenizer.eos_id] for ids in expected]
@@ -39,14 +40,14 @@ def test_a_prefix_stands_before_every_text(tokenizer: Tokenizer) -> None:
     prefixed = LabelledTextPreparation(
         tokenizer=tokenizer, labels=LABELS, max_length=53, text_prefix="film: "
     )
-    rows = prefixed.encode(RECORDS, range(3), training=True)
+    rows = listed(prefixed.encode(RECORDS, range(3), training=True))
 
     assert tokenizer.decode(rows["text"]) == ["film: " + text for text in RECORDS["text"]]
     assert prefixed.fingerprint() != preparation(tokenizer).fingerprint()
 
 
 def test_a_long_text_loses_its_tail_and_the_loss_is_counted(tokenizer: Tokenizer) -> None:
-    rows = preparation(tokenizer, max_length=5).encode(RECORDS, range(3), training=True)
+    rows = listed(preparation(tokenizer, max_length=5).encode(RECORDS, range(3), training=True))
 
     expected = tokenizer.encode(RECORDS["text"])
     assert rows["text"] == [[tokenizer.cls_id, *ids[:3], tokenizer.eos_id] for ids in expected]
@@ -55,7 +56,7 @@ def test_a_long_text_loses_its_tail_and_the_loss_is_counted(tokenizer: Tokenizer
 
 def test_a_batch_has_the_labels_or_none(tokenizer: Tokenizer) -> None:
     prepared = preparation(tokenizer)
-    rows = prepared.encode(RECORDS, range(3), training=False)
+    rows = listed(prepared.encode(RECORDS, range(3), training=False))
     each = [{name: rows[name][i] for name in rows} for i in range(3)]
     batch = prepared.collate(each, [{"text": text} for text in RECORDS["text"]])
 
@@ -64,7 +65,7 @@ def test_a_batch_has_the_labels_or_none(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(batch.tokens.ids.tolist()) == RECORDS["text"]
     assert [record["text"] for _, record in batch.examples] == RECORDS["text"]
 
-    rows = prepared.encode({"text": RECORDS["text"]}, range(3), training=False)
+    rows = listed(prepared.encode({"text": RECORDS["text"]}, range(3), training=False))
     each = [{name: rows[name][i] for name in rows} for i in range(3)]
     assert prepared.collate(each, None).labels is None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import tokenizers
+from tests.data.listed import listed
 
 from heed.data.batch import MaskedBatch
 from heed.data.causal_texts import CausalTextPreparation
@@ -36,7 +37,7 @@ def causal(**settings: Any) -> CausalTextPreparation:
 
 
 def rows_of(preparation: Any, texts: list[str], *, training: bool = False) -> list[dict[str, Any]]:
-    columns = preparation.encode({"text": texts}, range(len(texts)), training=training)
+    columns = listed(preparation.encode({"text": texts}, range(len(texts)), training=training))
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
@@ -68,8 +69,10 @@ def test_what_is_evaluated_is_hidden_alike_for_every_seed_and_in_every_epoch() -
 
 def test_a_user_hides_words_by_writing_masks() -> None:
     preparation = masked(max_length=53)
-    columns = preparation.encode(
-        {"prompt": ["one [MASK] three", "<mask> is [MASK]?", "two"]}, range(3), training=False
+    columns = listed(
+        preparation.encode(
+            {"prompt": ["one [MASK] three", "<mask> is [MASK]?", "two"]}, range(3), training=False
+        )
     )
     rows = [dict(zip(columns, v, strict=True)) for v in zip(*columns.values(), strict=True)]
     (one,), (three,), (is_it,), (question,) = TOKENIZER.encode(["one", " three", " is", "?"])
@@ -130,7 +133,7 @@ def test_where_one_token_ends_and_begins_it_stands_once_between_two_texts() -> N
 
 def test_a_prompt_keeps_its_end_and_has_none() -> None:
     preparation = causal()
-    columns = preparation.encode({"prompt": ["two", TEXTS[2]]}, range(2), training=False)
+    columns = listed(preparation.encode({"prompt": ["two", TEXTS[2]]}, range(2), training=False))
     (two,), long = TOKENIZER.encode(["two", TEXTS[2]])
     assert columns["text"] == [[SPECIAL["bos"], two], [SPECIAL["bos"], *long[-5:]]]
     assert columns["cut"] == [0, len(long) - 5]

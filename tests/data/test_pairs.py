@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.data.listed import listed
 
 from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pairs import AnswerPreparation, PairPreparation
@@ -37,7 +38,7 @@ def preparation(tokenizer: Tokenizer, **changes: Any) -> PairPreparation:
 
 
 def test_a_source_ends_and_a_target_begins_and_ends(tokenizer: Tokenizer) -> None:
-    rows = preparation(tokenizer).encode(RECORDS, [11, 12, 13], training=True)
+    rows = listed(preparation(tokenizer).encode(RECORDS, [11, 12, 13], training=True))
 
     sources, targets = tokenizer.encode(RECORDS["source"]), tokenizer.encode(RECORDS["target"])
     assert rows["source"] == [[*ids, tokenizer.eos_id] for ids in sources]
@@ -51,7 +52,7 @@ def test_a_source_ends_and_a_target_begins_and_ends(tokenizer: Tokenizer) -> Non
 
 def test_a_long_text_loses_its_tail_and_the_loss_is_counted(tokenizer: Tokenizer) -> None:
     cut = preparation(tokenizer, max_source_length=7, max_target_length=11)
-    rows = cut.encode(RECORDS, range(3), training=True)
+    rows = listed(cut.encode(RECORDS, range(3), training=True))
 
     for i in range(3):
         source = tokenizer.encode([RECORDS["source"][i]])[0]
@@ -64,7 +65,7 @@ def test_a_long_text_loses_its_tail_and_the_loss_is_counted(tokenizer: Tokenizer
 
 def test_a_prefix_stands_before_every_source(tokenizer: Tokenizer) -> None:
     prefixed = preparation(tokenizer, source_prefix="shorten: ")
-    rows = prefixed.encode(RECORDS, range(3), training=True)
+    rows = listed(prefixed.encode(RECORDS, range(3), training=True))
 
     assert tokenizer.decode(rows["source"]) == ["shorten: " + text for text in RECORDS["source"]]
     assert tokenizer.decode(rows["target"]) == RECORDS["target"]
@@ -72,7 +73,7 @@ def test_a_prefix_stands_before_every_source(tokenizer: Tokenizer) -> None:
 
 def test_a_batch_pads_each_side_with_its_own_token(tokenizer: Tokenizer) -> None:
     prepared = preparation(tokenizer)
-    rows = prepared.encode(RECORDS, [4, 5, 6], training=True)
+    rows = listed(prepared.encode(RECORDS, [4, 5, 6], training=True))
     each = [{name: rows[name][i] for name in rows} for i in range(3)]
     batch = prepared.collate(each, None)
 
@@ -91,7 +92,7 @@ def test_a_batch_pads_each_side_with_its_own_token(tokenizer: Tokenizer) -> None
 
 def test_without_targets_a_batch_has_none(tokenizer: Tokenizer) -> None:
     prepared = preparation(tokenizer)
-    rows = prepared.encode({"source": RECORDS["source"]}, range(3), training=False)
+    rows = listed(prepared.encode({"source": RECORDS["source"]}, range(3), training=False))
     each = [{name: rows[name][i] for name in rows} for i in range(3)]
 
     batch = prepared.collate(each, None)
@@ -102,7 +103,7 @@ def test_without_targets_a_batch_has_none(tokenizer: Tokenizer) -> None:
 
 def test_a_decoder_has_both_in_one_row(tokenizer: Tokenizer) -> None:
     prepared = preparation(tokenizer, shape="decoder", max_source_length=7, max_target_length=11)
-    rows = prepared.encode(RECORDS, [4, 5, 6], training=True)
+    rows = listed(prepared.encode(RECORDS, [4, 5, 6], training=True))
 
     assert prepared.streams == ("text",)
     assert set(rows) == {*prepared.scalar_columns, *prepared.list_columns}
@@ -137,7 +138,7 @@ def test_a_decoder_has_both_in_one_row(tokenizer: Tokenizer) -> None:
 
 def test_without_targets_a_decoders_row_is_what_is_read(tokenizer: Tokenizer) -> None:
     prepared = preparation(tokenizer, shape="decoder")
-    rows = prepared.encode({"source": RECORDS["source"]}, range(3), training=False)
+    rows = listed(prepared.encode({"source": RECORDS["source"]}, range(3), training=False))
     batch = prepared.collate([{name: rows[name][i] for name in rows} for i in range(3)], None)
 
     assert isinstance(batch, PrefixBatch)
@@ -186,7 +187,7 @@ def test_a_question_is_read_with_its_passage_and_answered_in_words(tokenizer: To
         "answers": [["a dog", "dog"], []],
         "starts": [[0, 2], []],
     }
-    rows = prepared.encode(records, range(2), training=True)
+    rows = listed(prepared.encode(records, range(2), training=True))
 
     assert tokenizer.decode(rows["source"]) == [
         "question: who runs? context: a dog runs",
@@ -196,5 +197,5 @@ def test_a_question_is_read_with_its_passage_and_answered_in_words(tokenizer: To
     assert rows["target"][1] == [tokenizer.bos_id, tokenizer.eos_id]  # learns to say nothing
 
     del records["answers"], records["starts"]
-    assert prepared.encode(records, range(2), training=False)["target"] == [[], []]
+    assert listed(prepared.encode(records, range(2), training=False))["target"] == [[], []]
     assert prepared.fingerprint() != preparation(tokenizer).fingerprint()

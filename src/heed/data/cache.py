@@ -18,7 +18,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +37,7 @@ from heed.errors import UserError
 
 CACHE_VERSION = 2  # raise it when the files below change their meaning
 ENCODED_AT_ONCE = 1000  # records; part of the fingerprint, since packed rows begin anew with each
+ENCODERS = 2  # threads: the tokenizer's own, on all cores, wait while a chunk's rows are made
 LONG_RECORDS = 5000  # from here on a progress bar is worth its line
 
 
@@ -167,13 +170,29 @@ def _write_integers(file: IO[bytes], integers: np.ndarray, kind: type) -> None:
 def _encode(
     records: Any, preparation: Preparation, training: bool, description: str
 ) -> Iterator[TokenRows]:
+    """Encoded chunks in order: while the rows of one are put together, another is tokenized."""
     count = len(records)
-    with _progress(description, count) as advance:
-        for first in range(0, count, ENCODED_AT_ONCE):
-            past = min(first + ENCODED_AT_ONCE, count)
-            columns = preparation.encode(records[first:past], range(first, past), training=training)
-            yield TokenRows.of(columns, preparation.list_columns)
-            advance(past - first)
+
+    def encode(part: Any, numbers: range) -> TokenRows:
+        columns = preparation.encode(part, numbers, training=training)
+        return TokenRows.of(columns, preparation.list_columns)
+
+    with _progress(description, count) as advance, ThreadPoolExecutor(ENCODERS) as encoders:
+        chunks: deque[Future[TokenRows]] = deque()
+        try:
+            for first in range(0, count, ENCODED_AT_ONCE):
+                numbers = range(first, min(first + ENCODED_AT_ONCE, count))
+                part = records[numbers.start : numbers.stop]
+                chunks.append(encoders.submit(encode, part, numbers))
+                if len(chunks) > ENCODERS:
+                    yield chunks.popleft().result()
+                    advance(ENCODED_AT_ONCE)
+            while chunks:
+                yield chunks.popleft().result()
+                advance(min(ENCODED_AT_ONCE, count))
+        finally:
+            for chunk in chunks:
+                chunk.cancel()
 
 
 @contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from heed.data.batch import TextBatch, Tokens
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import Texts
+from heed.ragged import Ragged
 from heed.text.tokenizer import Tokenizer
 
 ENCODING = 1  # raise it when rows of the same records come out differently
@@ -49,33 +51,19 @@ class CausalTextPreparation:
     ) -> Rows:
         """Rows of texts; of a prompt its last tokens, without eos and with room for one more."""
         bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
-        rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
-
-        def add(index: int, ids: list[int], cut: int = 0) -> None:
-            rows["index"].append(index)
-            rows["cut"].append(cut)
-            rows["text"].append(ids)
-            rows["lengths"].append([len(ids)])
-
         if records.get("prompt"):
             keep = self.max_length - 2
-            for index, ids in zip(indices, self.tokenizer.encode(records["prompt"]), strict=True):
-                add(index, [bos, *ids[max(0, len(ids) - keep) :]], max(0, len(ids) - keep))
-            return rows
-        texts = [[bos, *ids, eos] for ids in self.tokenizer.encode(records["text"])]
+            ids = self.tokenizer.encode_flat(records["prompt"])
+            lost = np.maximum(0, ids.lengths - keep)
+            return _columns(np.asarray(indices), lost, ids.last(keep).within([bos], []))
+        texts = self.tokenizer.encode_flat(records["text"]).within([bos], [eos])
         if training and self.packed:
-            for row in self._cut(_stream(texts, shared=bos == eos)):
-                add(indices[0], row)
-            return rows
-        for index, ids in zip(indices, texts, strict=True):
-            for row in self._cut(ids):
-                add(index, row)
-        return rows
-
-    def _cut(self, ids: list[int]) -> Iterator[list[int]]:
-        """Rows of `max_length`, each from the last token of the one before."""
-        for first in range(0, max(1, len(ids) - 1), self.max_length - 1):
-            yield ids[first : first + self.max_length]
+            text, _ = _stream(texts, shared=bos == eos).cut(self.max_length, shared=1)
+            index = np.full(len(text), indices[0])
+        else:
+            text, row = texts.cut(self.max_length, shared=1)
+            index = np.asarray(indices)[row]
+        return _columns(index, np.zeros_like(index), text)
 
     def collate(
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
@@ -101,8 +89,14 @@ class CausalTextPreparation:
         )
 
 
-def _stream(texts: list[list[int]], *, shared: bool) -> list[int]:
-    """Texts one after another; one token between two where it ends the one and begins the other."""
+def _columns(index: np.ndarray, cut: np.ndarray, text: Ragged) -> Rows:
+    lengths = Ragged.of_columns(text.lengths)
+    return {"index": index, "cut": cut, "text": text, "lengths": lengths}
+
+
+def _stream(texts: Ragged, *, shared: bool) -> Ragged:
+    """One row of all texts; one token between two where it ends the one and begins the other."""
+    stream = texts.values
     if shared:
-        return [*chain.from_iterable(text[:-1] for text in texts), texts[-1][-1]]
-    return list(chain.from_iterable(texts))
+        stream = np.delete(stream, texts.offsets[1:-1] - 1)
+    return Ragged(stream, np.array([0, len(stream)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from heed.data.batch import TextBatch, Tokens
@@ -12,6 +13,7 @@ from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import LabelledText
 from heed.errors import UserError, nearest
+from heed.ragged import Ragged
 from heed.text.tokenizer import Tokenizer
 
 ENCODING = 1  # raise it when rows of the same records come out differently
@@ -71,14 +73,16 @@ class LabelledTextPreparation:
         labels = records.get("label") or [None] * len(texts)
         around = self.tokenizer.around["text"]
         keep = self.max_length - around.special
-        rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
-        for index, ids, label in zip(indices, self.tokenizer.encode(texts), labels, strict=True):
-            rows["index"].append(index)
-            rows["cut"].append(max(0, len(ids) - keep))
-            rows["label"].append(self._number(label, index))
-            rows["text"].append([*around.before, *ids[:keep], *around.after])
-            rows["lengths"].append([len(rows["text"][-1])])
-        return rows
+        ids = self.tokenizer.encode_flat(texts)
+        text = ids.first(keep).within(around.before, around.after)
+        numbers = [self._number(label, i) for i, label in zip(indices, labels, strict=True)]
+        return {
+            "index": np.asarray(indices),
+            "cut": np.maximum(0, ids.lengths - keep),
+            "label": np.array(numbers, dtype=np.int64),
+            "text": text,
+            "lengths": Ragged.of_columns(text.lengths),
+        }
 
     def _number(self, label: str | None, index: int) -> int:
         if label is None:

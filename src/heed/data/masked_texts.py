@@ -18,7 +18,9 @@ from heed.data.masking import Masked, Masking, columns_of
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import Texts
+from heed.data.token_rows import TokenRows
 from heed.errors import UserError
+from heed.ragged import Ragged
 from heed.text.tokenizer import Tokenizer
 
 ENCODING = 1  # raise it when rows of the same records come out differently
@@ -103,22 +105,26 @@ class MaskedTextPreparation:
     ) -> Rows:
         """One row a record, several of a long one; of a text without tokens none to train on."""
         given = records.get("prompt")
-        texts = self._with_masks(given) if given else self.tokenizer.encode(records["text"])
-        keep = self.max_length - self.around.special
-        rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
-        for index, ids in zip(indices, texts, strict=True):
-            if training and not ids:
-                continue
-            for part, first in enumerate(range(0, max(1, len(ids)), keep)):
-                rows["index"].append(index)
-                rows["cut"].append(0)
-                rows["part"].append(part)
-                rows["given"].append(int(bool(given)))
-                rows["text"].append(
-                    [*self.around.before, *ids[first : first + keep], *self.around.after]
-                )
-                rows["lengths"].append([len(rows["text"][-1])])
-        return rows
+        if given:
+            ids = Ragged.of(self._with_masks(given))
+        else:
+            ids = self.tokenizer.encode_flat(records["text"])
+        cut, row = ids.cut(self.max_length - self.around.special)
+        part = np.arange(len(row)) - np.searchsorted(row, row)
+        text = cut.within(self.around.before, self.around.after)
+        rows = TokenRows(
+            {
+                "index": np.asarray(indices)[row],
+                "cut": np.zeros_like(row),
+                "part": part,
+                "given": np.full_like(row, bool(given)),
+                "text": text,
+                "lengths": Ragged.of_columns(text.lengths),
+            }
+        )
+        if training and not cut.lengths.all():
+            rows = rows.take(np.flatnonzero(cut.lengths))
+        return rows.columns
 
     def _with_masks(self, texts: list[str]) -> list[list[int]]:
         """The ids of texts in which masks are written, the space before a mask left to the mask."""

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from heed.data.batch import PairBatch, PrefixBatch, Tokens, layout_of
 from heed.data.preparation import require_length
+from heed.ragged import Ragged, joined
 from heed.text.tokenizer import Tokenizer
 
 Records = list[dict[str, Any]] | None
@@ -31,8 +34,14 @@ class PairRows(Protocol):
     list_columns: ClassVar[tuple[str, ...]]
     start_ids: list[int]
 
-    def row(self, source: list[int], target: list[int] | None) -> dict[str, Any]:
-        """The columns of a row but its index, from ids without special tokens."""
+    def rows(self, source: Ragged, target: Ragged, known: np.ndarray) -> dict[str, Any]:
+        """The columns of B rows but their index, from ids without special tokens.
+
+        Args:
+            source: What is read.
+            target: What is to be written.
+            known: (B,) bool, where there is a target.
+        """
         ...
 
     def collate(self, rows: Sequence[Row], records: Records) -> PairBatch | PrefixBatch:
@@ -77,17 +86,17 @@ class TwoRows:
         self.source_pad, self.target_pad = source_tokenizer.pad_id, target_tokenizer.pad_id
         self.start_ids = self.target.before
 
-    def row(self, source: list[int], target: list[int] | None) -> dict[str, Any]:
+    def rows(self, source: Ragged, target: Ragged, known: np.ndarray) -> dict[str, Any]:
         """See `PairRows`; without a target its row is empty."""
-        read = [*self.source.before, *source[: self.keep_source], *self.source.after]
-        written: list[int] = []
-        if target is not None:
-            written = [*self.target.before, *target[: self.keep_target], *self.target.after]
+        target = target.only(known)
+        read = source.first(self.keep_source).within(self.source.before, self.source.after)
+        written = target.first(self.keep_target).within(self.target.before, self.target.after)
+        written = written.only(known)
         return {
-            "cut": _lost(source, self.keep_source) + _lost(target or [], self.keep_target),
+            "cut": _lost(source, self.keep_source) + _lost(target, self.keep_target),
             "source": read,
             "target": written,
-            "lengths": [len(read), len(written)],
+            "lengths": Ragged.of_columns(read.lengths, written.lengths),
         }
 
     def collate(self, rows: Sequence[Row], records: Records) -> PairBatch:
@@ -138,17 +147,17 @@ class OneRow:
         self.keep_target = _room("target", max_target_length, 1 + len(self.around.after))
         self.pad_id = tokenizer.pad_id
 
-    def row(self, source: list[int], target: list[int] | None) -> dict[str, Any]:
+    def rows(self, source: Ragged, target: Ragged, known: np.ndarray) -> dict[str, Any]:
         """See `PairRows`; without a target the row is its prefix."""
-        text = [*self.around.before, *source[: self.keep_source], *self.between]
-        prefix = len(text)
-        if target is not None:
-            text += [*self.start_ids, *target[: self.keep_target], *self.around.after]
+        target = target.only(known)
+        prefix = source.first(self.keep_source).within(self.around.before, self.between)
+        rest = target.first(self.keep_target).within(self.start_ids, self.around.after)
+        text = joined([prefix, rest.only(known)])
         return {
-            "cut": _lost(source, self.keep_source) + _lost(target or [], self.keep_target),
-            "prefix": prefix,
+            "cut": _lost(source, self.keep_source) + _lost(target, self.keep_target),
+            "prefix": prefix.lengths,
             "text": text,
-            "lengths": [len(text)],
+            "lengths": Ragged.of_columns(text.lengths),
         }
 
     def collate(self, rows: Sequence[Row], records: Records) -> PrefixBatch:
@@ -176,5 +185,5 @@ def _room(side: str, most: int, special: int) -> int:
     return most - special
 
 
-def _lost(ids: list[int], kept: int) -> int:
-    return max(0, len(ids) - kept)
+def _lost(ids: Ragged, kept: int) -> np.ndarray:
+    return np.maximum(0, ids.lengths - kept)

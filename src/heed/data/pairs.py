@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pair_rows import OneRow, PairRows, TwoRows
 from heed.data.preparation import Rows, digest
@@ -77,16 +79,10 @@ class PairPreparation:
         return self._rows(sources, records.get("target") or [None] * len(sources), indices)
 
     def _rows(self, sources: list[str], targets: list[str | None], indices: Sequence[int]) -> Rows:
-        source_ids = self.source_tokenizer.encode(sources)
-        target_ids = self.target_tokenizer.encode([text or "" for text in targets])
-        rows: Rows = {name: [] for name in (*self.scalar_columns, *self.list_columns)}
-        for index, source, target, text in zip(
-            indices, source_ids, target_ids, targets, strict=True
-        ):
-            row = self.rows.row(source, None if text is None else target)
-            for name, value in {"index": index, **row}.items():
-                rows[name].append(value)
-        return rows
+        known = np.array([text is not None for text in targets], dtype=bool)
+        source = self.source_tokenizer.encode_flat(sources)
+        target = self.target_tokenizer.encode_flat([text or "" for text in targets])
+        return {"index": np.asarray(indices), **self.rows.rows(source, target, known)}
 
     def collate(
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None

@@ -11,8 +11,9 @@ from heed.data.batch import Batch
 from heed.data.record_kind import RecordKind
 from heed.errors import UserError
 
-Rows = dict[str, list[Any]]
-"""Token rows by column: each column an integer a row, or a list of integers a row."""
+Rows = dict[str, Any]
+"""Token rows by column: an integer a row, or a list of integers a row (lists, or in flat arrays:
+see `TokenRows`)."""
 
 
 class Preparation(Protocol):

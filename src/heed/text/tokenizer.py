@@ -17,6 +17,7 @@ from typing import Any
 import tokenizers
 
 from heed.errors import UserError
+from heed.ragged import Ragged
 from heed.text.network import offline_if_unreachable
 from heed.text.special import ROLES, find_special_tokens
 from heed.text.spelling import spell_out
@@ -110,6 +111,11 @@ class Tokenizer:
         """The ids of each text, without special tokens. Uses every core."""
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def encode_flat(self, texts: Sequence[str]) -> Ragged:
+        """The same ids, int32, in flat arrays."""
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return Ragged.of([encoding.ids for encoding in encodings])
 
     def encode_with_offsets(self, texts: Sequence[str]) -> tuple[list[list[int]], list[Offsets]]:
         """The ids of each text, and for each id the characters it stands for.
