@@ -71,7 +71,8 @@ RECORDS = pairs(1201)
 
 def rows_of(cache: Path, preparation: Any, **changes: Any) -> EncodedRows:
     values: dict[str, Any] = {"training": True, "records_fingerprint": "v1", "cache_dir": cache}
-    return encoded_rows(changes.pop("records", RECORDS), preparation, **{**values, **changes})
+    records = changes.pop("records", RECORDS)
+    return encoded_rows(lambda: records, preparation, **{**values, **changes})
 
 
 def as_lists(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,7 +42,7 @@ LONG_RECORDS = 5000  # from here on a progress bar is worth its line
 
 
 def encoded_rows(
-    records: Any,
+    records: Callable[[], Any],
     preparation: Preparation,
     *,
     training: bool,
@@ -53,7 +53,8 @@ def encoded_rows(
     """The token rows of some records: those on disk, or else encoded now and kept there.
 
     Args:
-        records: Rows by slice as columns, with a length (a `datasets.Dataset`).
+        records: Asked for the records if they have to be encoded: rows by slice as columns, with
+            a length (a `RecordTable`).
         preparation: Turns records into token rows.
         training: Whether the rows are for training (see `Preparation.encode`).
         records_fingerprint: Changes whenever the records do.
@@ -71,7 +72,7 @@ def encoded_rows(
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f"{key}.lock"):
                 if not is_whole(folder):  # another process may have written it meanwhile
-                    _write(folder, records, preparation, training, description)
+                    _write(folder, records(), preparation, training, description)
         return EncodedRows(folder)
 
 

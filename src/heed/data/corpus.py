@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,20 +11,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from filelock import FileLock
 
 from heed.data.columns import Column, resolve_columns
 from heed.data.files import SPLITS, Split
 from heed.data.record_kind import InvalidRow, RecordKind
+from heed.data.record_table import RecordTable
 from heed.data.records import LabelledText
 from heed.data.rows import RawRow
 from heed.data.source import Source
 from heed.errors import UserError, nearest, raise_together
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 RECORDS_VERSION = 1  # to be raised whenever the same rows would become other records
 ROWS_A_BATCH = 1000
@@ -39,7 +38,7 @@ def kept_records(cache_dir: str | Path, fingerprint: str) -> bool:
     return all((folder / name).is_file() for name in (RECORDS, FAULTS))
 
 
-def open_records(cache_dir: str | Path, fingerprint: str) -> Dataset | None:
+def open_records(cache_dir: str | Path, fingerprint: str) -> RecordTable | None:
     """The records with this fingerprint, if the cache has them whole."""
     import pyarrow
 
@@ -109,31 +108,43 @@ class Corpus:
         self.cache_dir = Path(cache_dir).expanduser() / FOLDER
         # Asked for once: a file that changes while a run is on does not change what it runs on.
         self._fingerprints: dict[str, str] = dict(fingerprints or {})
-        self._open: dict[Split, tuple[Dataset, dict[str, Fault]]] = {}
+        self._open: dict[Split, tuple[RecordTable, dict[str, Fault]]] = {}
 
-    def records(self, split: Split) -> Dataset:
+    def records(self, split: Split) -> RecordTable:
         """The records of a split, memory-mapped, in the order of the data.
 
         Raises:
             UserError: If the data cannot be read, lacks a column, has no valid row, or has an
                 invalid one and `invalid` is `error`.
         """
-        dataset, faults = self._load(split)
-        if faults and self.invalid == "error":
-            raise_together(
-                [
-                    UserError(
-                        f"every row of the {split} data must be valid, but in {fault.count} "
-                        f"{reason}: {'; '.join(fault.first)}",
-                        "mend the data, or leave such rows out with data.invalid=drop",
-                    )
-                    for reason, fault in faults.items()
-                ]
-            )
-        return dataset
+        records = self._load(split)[0]
+        self.refuse_invalid(split)
+        return records
+
+    def refuse_invalid(self, split: Split) -> None:
+        """Nothing, if all rows of a split are valid or may be left out.
+
+        Raises:
+            UserError: If some are not and `invalid` is `error`, or as `records` does.
+        """
+        if self.invalid == "drop":
+            return
+        raise_together(
+            [
+                UserError(
+                    f"every row of the {split} data must be valid, but in {fault.count} "
+                    f"{reason}: {'; '.join(fault.first)}",
+                    "mend the data, or leave such rows out with data.invalid=drop",
+                )
+                for reason, fault in self.faults(split).items()
+            ]
+        )
 
     def faults(self, split: Split) -> dict[str, Fault]:
         """The rows of a split that were left out: reason -> how many, and the first of them."""
+        if split not in self._open:
+            with contextlib.suppress(OSError, ValueError):
+                return _read_faults(_entry(self.cache_dir, self.fingerprint(split)))
         return dict(self._load(split)[1])
 
     def texts(
@@ -185,7 +196,7 @@ class Corpus:
     def _columns(self, split: Split) -> dict[str, Column]:
         return {**self.columns, **self.split_columns.get(split, {})}
 
-    def _load(self, split: Split) -> tuple[Dataset, dict[str, Fault]]:
+    def _load(self, split: Split) -> tuple[RecordTable, dict[str, Fault]]:
         if split not in self._open:
             folder = _entry(self.cache_dir, self.fingerprint(split))
             try:
@@ -200,7 +211,7 @@ class Corpus:
                 ) from error
         return self._open[split]
 
-    def _open_or_build(self, folder: Path, split: Split) -> tuple[Dataset, dict[str, Fault]]:
+    def _open_or_build(self, folder: Path, split: Split) -> tuple[RecordTable, dict[str, Fault]]:
         import pyarrow
 
         try:
@@ -302,11 +313,10 @@ def _schema(kind: RecordKind) -> Any:
     return pyarrow.schema([(name, types[type_]) for name, type_ in kind.types.items()])
 
 
-def _read_cache(folder: Path) -> tuple[Dataset, dict[str, Fault]]:
-    from datasets import Dataset
-    from datasets.table import MemoryMappedTable
+def _read_cache(folder: Path) -> tuple[RecordTable, dict[str, Fault]]:
+    return RecordTable.open(folder / RECORDS), _read_faults(folder)
 
+
+def _read_faults(folder: Path) -> dict[str, Fault]:
     faults = json.loads((folder / FAULTS).read_text(encoding="utf-8"))
-    table = MemoryMappedTable.from_file(str(folder / RECORDS))
-    dataset = Dataset(table, fingerprint=folder.name)
-    return dataset, {reason: Fault(*fault) for reason, fault in faults.items()}
+    return {reason: Fault(*fault) for reason, fault in faults.items()}

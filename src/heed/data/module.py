@@ -22,6 +22,7 @@ from heed.data.encoded_rows import EncodedRows
 from heed.data.files import SPLITS, Split
 from heed.data.loading import BatchRows, Collate, TrainingLoader
 from heed.data.preparation import Preparation, columns_of, digest
+from heed.data.record_table import RecordTable
 from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
 from heed.data.token_rows import TokenRows
 from heed.errors import UserError
@@ -122,8 +123,8 @@ class DataModule(LightningDataModule):
             self._rows[split] = self._encoded(split)
         return self._rows[split]
 
-    def records(self, split: Split) -> Any:
-        """The records of a split as a `datasets.Dataset`, at most `limit_examples`."""
+    def records(self, split: Split) -> RecordTable:
+        """The records of a split, at most `limit_examples`."""
         records = self.corpus.records(split)
         if self.limit_examples is not None and self.limit_examples < len(records):
             records = records.select(range(self.limit_examples))
@@ -135,8 +136,9 @@ class DataModule(LightningDataModule):
         return STAGES.get(stage, STAGES[None])
 
     def _encoded(self, split: Split) -> EncodedRows:
+        self.corpus.refuse_invalid(split)
         return encoded_rows(
-            self.records(split),
+            lambda: self.records(split),
             self.preparation,
             training=split == "train",
             records_fingerprint=self._records_fingerprint(split),
