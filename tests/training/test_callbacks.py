@@ -6,6 +6,7 @@ import importlib
 import inspect
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -174,6 +175,32 @@ def test_throughput_counts_real_tokens_and_padding(tmp_path):
     assert summary["tokens"] == 7 * 2 * ROWS
     assert summary["token_positions"] == 11 * 2 * ROWS
     assert summary["padding_share"] == pytest.approx(4 / 11, abs=1e-4)
+
+
+def test_throughput_takes_the_loaders_word_for_what_was_waited(monkeypatch):
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock, callback = Clock(), Throughput()
+    monkeypatch.setattr("heed.training.callbacks.throughput.time", clock)
+    loader = SimpleNamespace(waited_seconds=0.0)
+    trainer = SimpleNamespace(global_step=0, train_dataloader=loader)
+    model = SimpleNamespace(device=torch.device("cpu"))
+    batch = SimpleNamespace(real_tokens=5, token_positions=6)
+    callback.on_train_start(trainer, model)
+    for _ in range(4):
+        loader.waited_seconds += 0.5  # of two seconds between the steps
+        clock.now += 2.0
+        callback.on_train_batch_start(trainer, model, batch, 0)
+        clock.now += 8.0
+        trainer.global_step += 1
+        callback.on_train_batch_end(trainer, model, None, batch, 0)
+    assert callback.step_metrics()["train/data_wait_share"] == pytest.approx(4 * 0.5 / 40)
+    callback.on_train_end(trainer, model)
+    assert callback.summary()["data_wait_share"] == pytest.approx(0.05)
 
 
 def test_throughput_leaves_validation_out_of_the_time(tmp_path):

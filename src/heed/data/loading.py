@@ -5,14 +5,17 @@ The loaders get whole batches of row numbers from their samplers, so a batch is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from heed.data.batch import Batch
 from heed.data.encoded_rows import EncodedRows
+from heed.data.prefetch import Prefetched
 from heed.data.preparation import Preparation
 from heed.data.sampler import EpochRows
 from heed.data.token_rows import TokenRows
@@ -23,7 +26,35 @@ class TrainingLoader(DataLoader):
 
     Lightning warns of a resume in the middle of an epoch unless the loader has a state. The place
     in the data is the data module's state, so nothing is left to be kept here.
+
+    Args:
+        prefetch_to: A device to which a thread copies batches ahead; None makes each batch when it
+            is asked for, on the CPU.
+        options: As for `DataLoader`.
+
+    Attributes:
+        waited_seconds: How long its user has waited for batches so far.
     """
+
+    def __init__(self, *args: Any, prefetch_to: torch.device | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.prefetch_to = prefetch_to
+        self.waited_seconds = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches: Iterator[Any] = super().__iter__()
+        if self.prefetch_to is not None:
+            batches = Prefetched(batches, self.prefetch_to)
+        return self._timed(batches)
+
+    def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            self.waited_seconds += time.perf_counter() - begun
+            if batch is None:
+                return
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Nothing."""

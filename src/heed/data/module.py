@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -158,8 +159,12 @@ class DataModule(LightningDataModule):
             sampler.load_state_dict(self._resume_from)
             self._resume_from = None
         self._train_sampler = sampler
+        device = self._device()
         return TrainingLoader(
-            BatchRows(self.rows("train"), None), sampler=sampler, **self._loader_options()
+            BatchRows(self.rows("train"), None),
+            sampler=sampler,
+            prefetch_to=device if device.type == "cuda" else None,
+            **self._loader_options(),
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -204,14 +209,16 @@ class DataModule(LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
     def _loader_options(self) -> dict[str, Any]:
-        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
         return {
             "batch_size": None,  # the sampler gives whole batches
             "collate_fn": Collate(self.preparation),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "pin_memory": device == "cuda",
+            "pin_memory": self._device().type == "cuda",
         }
+
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     # Prediction
 

@@ -20,7 +20,7 @@ class Throughput(Callback):
     - `train/tokens_per_second`: real tokens (source and target, no padding) of all processes;
     - `train/padding_share`: the share of computed token positions that are padding, 0 to 1;
     - `train/step_seconds`: wall time of an optimizer step;
-    - `train/data_wait_share`: the share of that time spent waiting for batches, 0 to 1;
+    - `train/data_wait_share`: the share of that time spent waiting for the loader, 0 to 1;
     - `train/tokens_seen`: real tokens of all processes since the run began, resumes included.
 
     Validation and saving are left out of the time. Nothing here waits for a device, except that
@@ -31,13 +31,15 @@ class Throughput(Callback):
         self._seen = 0  # real tokens up to the last log line, all processes
         self._all_positions = 0
         self._all_seconds = 0.0
+        self._all_waited = 0.0
+        self._waited_before: float | None = None  # by the loader's own clock
         self._step = 0
         self._device = torch.device("cpu")
         self._reset()
 
     def _reset(self) -> None:
         self._steps = 0
-        self._unlogged = (0, 0, 0.0)  # tokens, positions, seconds since the last log line
+        self._unlogged = (0, 0, 0.0, 0.0)  # tokens, positions, seconds and waiting since then
         self._real: int | Tensor = 0
         self._positions = 0
         self._seconds = 0.0
@@ -54,9 +56,16 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._started = time.perf_counter()
+        waited = self._waited_for_loader(trainer)
         if self._mark is not None:
-            self._waited += self._started - self._mark
             self._seconds += self._started - self._mark
+            self._waited += self._started - self._mark if waited is None else waited
+
+    def _waited_for_loader(self, trainer: pl.Trainer) -> float | None:
+        """Seconds since the last call that the loader kept training waiting, if it has a clock."""
+        now = getattr(trainer.train_dataloader, "waited_seconds", None)
+        before, self._waited_before = self._waited_before, now
+        return None if now is None else now - (before or 0.0)
 
     def on_train_batch_end(
         self,
@@ -86,6 +95,7 @@ class Throughput(Callback):
             "tokens": self._seen,
             "positions": self._all_positions,
             "seconds": self._all_seconds,
+            "waited": self._all_waited,
             "since_last_line": {
                 "tokens": real,
                 "positions": positions,
@@ -103,6 +113,7 @@ class Throughput(Callback):
         self._seen = checkpoint[KEY]["tokens"]
         self._all_positions = checkpoint[KEY]["positions"]
         self._all_seconds = checkpoint[KEY]["seconds"]
+        self._all_waited = checkpoint[KEY].get("waited", 0.0)
         since = checkpoint[KEY]["since_last_line"]
         if trainer.is_global_zero:  # what all processes had counted is carried on by one
             self._real, self._positions = since["tokens"], since["positions"]
@@ -117,6 +128,7 @@ class Throughput(Callback):
         self._seen += real
         self._all_positions += positions
         self._all_seconds += self._seconds
+        self._all_waited += self._waited
         seconds = max(self._seconds, 1e-9)
         metrics = {
             "train/tokens_per_second": real / seconds,
@@ -137,19 +149,21 @@ class Throughput(Callback):
             counts = torch.tensor([real, positions], device=self._device)
             dist.all_reduce(counts)
             real, positions = (int(count) for count in counts)
-        self._unlogged = (real, positions, self._seconds)
+        self._unlogged = (real, positions, self._seconds, self._waited)
         return real, positions
 
     def summary(self) -> dict[str, float]:
         """The whole training in numbers, for the run record."""
-        tokens, positions, seconds = self._unlogged
+        tokens, positions, seconds, waited = self._unlogged
         tokens += self._seen
         positions += self._all_positions
         seconds += self._all_seconds
+        waited += self._all_waited
         return {
             "tokens": tokens,
             "token_positions": positions,
             "seconds": round(seconds, 3),
             "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
             "padding_share": round(1.0 - tokens / max(positions, 1), 4),
+            "data_wait_share": round(waited / max(seconds, 1e-9), 5),
         }
