@@ -114,6 +114,10 @@ class MultiHeadAttention(nn.Module):
             if cache is not None:
                 key, value = cache.append(key, value)
         dropout_p = self.dropout if self.training else 0.0
+        rows = x.shape[0]
+        shared = rows // max(1, key.shape[0])  # rows that follow each other and see the same keys
+        if shared > 1:
+            query = _together(query, shared)
         if isinstance(mask, Segments):
             heads = packed_attention(
                 self.kernel,
@@ -127,6 +131,8 @@ class MultiHeadAttention(nn.Module):
             heads = self.kernel(
                 query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p
             )
+        if shared > 1:
+            heads = _apart(heads, shared)
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
 
     def _from_memory(
@@ -147,3 +153,13 @@ class MultiHeadAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, T, H K) -> (B, H, T, K), and likewise with G heads."""
         return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+
+
+def _together(query: Tensor, count: int) -> Tensor:
+    """(B, H, T, K) -> (B / count, H, count T, K): rows with one memory are queries of one row."""
+    return query.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)
+
+
+def _apart(heads: Tensor, count: int) -> Tensor:
+    """(B / count, H, count T, K) -> (B, H, T, K)."""
+    return heads.unflatten(2, (count, -1)).transpose(1, 2).flatten(0, 1)

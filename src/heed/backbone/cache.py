@@ -1,7 +1,7 @@
 """What a decoder remembers of the tokens it has seen, so that each new one costs one step.
 
-Legend: N rows (batch times beams), G heads of keys and values, T cached positions, S memory length,
-K head width.
+Legend: N rows (batch times beams), M memory rows, G heads of keys and values, T cached positions,
+S memory length, K head width.
 """
 
 from __future__ import annotations
@@ -9,29 +9,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from heed.backbone.cache_columns import Columns
 from heed.backbone.layout import Padded, attention_mask
 
 
 class LayerCache:
-    """The keys and values of one decoder layer, each (N, G, T, K) or None while empty."""
+    """The keys and values of one decoder layer."""
 
     def __init__(self) -> None:
-        self.key: Tensor | None = None
-        self.value: Tensor | None = None
+        self.keys = Columns()
+        self.values = Columns()
         self.cross_key: Tensor | None = None
         self.cross_value: Tensor | None = None
 
+    @property
+    def key(self) -> Tensor | None:
+        """(N, G, T, K); None while empty."""
+        return self.keys.tensor
+
+    @property
+    def value(self) -> Tensor | None:
+        """(N, G, T, K); None while empty."""
+        return self.values.tensor
+
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add the newest positions (N, G, T', K) and return all of them (N, G, T + T', K)."""
-        if self.key is not None and self.value is not None:
-            key = torch.cat((self.key, key), dim=2)
-            value = torch.cat((self.value, value), dim=2)
-        self.key, self.value = key, value
-        return key, value
+        return self.keys.append(key), self.values.append(value)
 
     def set_cross(self, key: Tensor, value: Tensor) -> None:
-        """Keep the keys and values (N, G, S, K) of the memory, which never change."""
-        self.cross_key, self.cross_value = key, value
+        """Keep the keys and values (M, G, S, K) of the memory, which never change."""
+        self.cross_key, self.cross_value = key.contiguous(), value.contiguous()
 
 
 class KeyValueCache:
@@ -45,14 +52,17 @@ class KeyValueCache:
 
     def __init__(self, *, n_layers: int) -> None:
         self.layers = [LayerCache() for _ in range(n_layers)]
+        self._memory_count = 0  # M
         self.length = 0
         """T, the columns cached so far."""
         self.real: Tensor | None = None
         """(N, T) bool, which cached columns hold a token; None: all."""
         self.memory_mask: Tensor | None = None
-        """(N, 1, 1, S) bool, which memory positions hold a token; None: all."""
+        """(M, 1, 1, S) bool, which memory positions hold a token; None: all."""
         self.memory_rows: Tensor | None = None
-        """(N,) which row of the memory each row looks at; None while the cache is empty."""
+        """(N,) which row of the memory each row looks at; None while the cache is empty. Where
+        there are fewer memory rows, each is looked at by as many rows, which follow each other: the
+        beams of a sentence."""
 
     def extend(
         self, layout: Padded, prefix: Padded | None = None
@@ -73,6 +83,7 @@ class KeyValueCache:
         assert prefix is None or self.length == 0, "a prefix comes first"
         past, self.length = self.length, self.length + layout.width
         if self.memory_rows is None:
+            self._memory_count = layout.rows
             self.memory_rows = torch.arange(layout.rows, device=device)
         keys = Padded.unpadded(layout.rows, self.length, device)
         mask = attention_mask(layout, keys, causal=True, offset=past, prefix=prefix)
@@ -96,8 +107,8 @@ class KeyValueCache:
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes what row `rows[i]` was; rows may be repeated or left out.
 
-        The memory's keys and values move only where a row comes to look at another memory row,
-        so the beams of one sentence change places for free.
+        The beams of one sentence share one row of the memory, whose keys and values move only when
+        a sentence leaves: beams multiply and change places for free.
 
         Args:
             rows: (N',) long.
@@ -106,17 +117,30 @@ class KeyValueCache:
         current = torch.arange(self.memory_rows.shape[0], device=rows.device)
         if torch.equal(rows, current):
             return
-        memory_rows = self.memory_rows[rows]
-        memory_moves = not torch.equal(memory_rows, self.memory_rows)
-        self.memory_rows = memory_rows
         for layer in self.layers:
-            layer.key, layer.value = _take(layer.key, rows), _take(layer.value, rows)
-            if memory_moves:
-                layer.cross_key = _take(layer.cross_key, rows)
-                layer.cross_value = _take(layer.cross_value, rows)
+            layer.keys.reorder(rows)
+            layer.values.reorder(rows)
         self.real = _take(self.real, rows)
-        if memory_moves:
-            self.memory_mask = _take(self.memory_mask, rows)
+        self._move_memory(self.memory_rows[rows])
+
+    def _move_memory(self, wanted: Tensor) -> None:
+        """Let row i look at what was memory row `wanted[i]`.
+
+        Rows that follow each other and look at the same share one memory row, if there are as many
+        of them for each.
+        """
+        kept, counts = wanted.unique_consecutive(return_counts=True)
+        if not bool((counts == counts[:1]).all()):
+            kept = wanted
+        numbers = torch.arange(len(kept), device=wanted.device)
+        self.memory_rows = numbers.repeat_interleave(len(wanted) // max(1, len(kept)))
+        if len(kept) == self._memory_count and torch.equal(kept, numbers):
+            return
+        self._memory_count = len(kept)
+        for layer in self.layers:
+            layer.cross_key = _take(layer.cross_key, kept)
+            layer.cross_value = _take(layer.cross_value, kept)
+        self.memory_mask = _take(self.memory_mask, kept)
 
 
 def _take(tensor: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -21,6 +21,9 @@ from heed.backbone.dropout import dropout
 FUSED_FROM = 1024
 """Keys from which on torch's fused kernel is faster on a CPU in training too."""
 
+FEW_QUERIES = 8
+"""Queries of a row up to which it is not: those of one step of decoding."""
+
 
 class Kernel(Protocol):
     """How queries gather values.
@@ -172,7 +175,8 @@ def auto_attention(
     """The kernel that measured fastest (docs/notes/speed.md, docs/results.md); see `Kernel`."""
     kernel: Kernel = sdpa_attention
     fused = dropout_p == 0.0 and bias is None and key.shape[2] >= FUSED_FROM
-    if query.device.type == "cpu" and not fused and (dropout_p > 0.0 or torch.is_grad_enabled()):
+    written_out = dropout_p > 0.0 or torch.is_grad_enabled() or query.shape[2] <= FEW_QUERIES
+    if query.device.type == "cpu" and not fused and written_out:
         kernel = reference_attention
     return kernel(query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.decoding.decoder import Decoder, at_least, limit_faults, never_written
+from heed.decoding.likeliest import likeliest
 from heed.decoding.step import Hypothesis, Step
 from heed.errors import UserError, raise_together
 
@@ -109,6 +110,7 @@ class BeamDecoder(Decoder):
         pad_id: int,
         max_length: int | Tensor | None = None,
         device: torch.device | str = "cpu",
+        with_scores: bool = True,
     ) -> list[list[Hypothesis]]:
         """See `Decoder.__call__`; up to `n_best` hypotheses a sentence."""
         if batch_size == 0:
@@ -164,7 +166,7 @@ class BeamDecoder(Decoder):
         count = 2 * self.beam_size
         open_sentences, beams = scores.shape
         # 2K of each row are enough: the best 2K of a sentence cannot hold more of any one beam.
-        best, tokens = logits.topk(min(count, logits.shape[-1]), dim=-1)  # (N, c)
+        best, tokens = likeliest(logits, min(count, logits.shape[-1]))  # (N, c)
         per_beam = best.shape[-1]
         gains = (best - normaliser + scores.flatten()[:, None]).view(open_sentences, -1)
         tokens = tokens.view(open_sentences, -1)  # (b, K * c)

@@ -48,6 +48,7 @@ class Decoder(abc.ABC):
         pad_id: int,
         max_length: int | Tensor | None = None,
         device: torch.device | str = "cpu",
+        with_scores: bool = True,
     ) -> list[list[Hypothesis]]:
         """Decode a batch; each sentence comes out as it would alone.
 
@@ -60,6 +61,8 @@ class Decoder(abc.ABC):
             max_length: Most tokens written, end of sentence included: one number, or (B,). None
                 takes the decoder's own. At the limit a sentence ends as it stands.
             device: Where the step computes.
+            with_scores: Whether anybody looks at the scores. Without, a decoder that does not need
+                them itself may give 0 (or -inf) and save the softmax over the vocabulary.
 
         Returns:
             B lists of hypotheses, each list best first and never empty.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from heed.decoding.decoder import Decoder, limit_faults
+from heed.decoding.likeliest import likeliest_one
 from heed.decoding.rows import decode_rows
 from heed.decoding.step import Hypothesis, Step
 from heed.errors import raise_together
@@ -62,12 +63,13 @@ class GreedyDecoder(Decoder):
         pad_id: int,
         max_length: int | Tensor | None = None,
         device: torch.device | str = "cpu",
+        with_scores: bool = True,
     ) -> list[list[Hypothesis]]:
         """See `Decoder.__call__`; one hypothesis a sentence, scored by its log probability."""
         return decode_rows(
             self,
             step,
-            lambda logits: logits.argmax(dim=-1),
+            likeliest_one,
             rows_per_sentence=1,
             batch_size=batch_size,
             bos_id=bos_id,
@@ -75,4 +77,5 @@ class GreedyDecoder(Decoder):
             pad_id=pad_id,
             max_length=max_length,
             device=device,
+            with_scores=with_scores,
         )

@@ -32,6 +32,7 @@ def decode_rows(
     pad_id: int,
     max_length: int | Tensor | None,
     device: torch.device | str,
+    with_scores: bool = True,
 ) -> list[list[Hypothesis]]:
     """Write each row token by token until its end of sentence or its limit.
 
@@ -40,6 +41,7 @@ def decode_rows(
         step: The model, one row a sentence.
         choose: (n, V) logits, forbidden tokens at -inf -> (n,) tokens.
         rows_per_sentence: R.
+        with_scores: Whether to sum up log probabilities; if not, scores are 0, or -inf.
 
     Returns:
         B lists of R hypotheses, best score first.
@@ -64,13 +66,15 @@ def decode_rows(
         if position == 0 and rows_per_sentence > 1:  # until here the rows of a sentence are one
             step.reorder(sentences)
             logits = logits[sentences]
-        normaliser = logits.logsumexp(dim=-1)
+        normaliser = logits.logsumexp(dim=-1) if with_scores else 0.0
         written = output[open_rows, :position]  # (n, T)
         decoder.forbid(logits, written, never=never, eos_id=eos_id)
         tokens = choose(logits)
         gain = logits.gather(1, tokens[:, None]).squeeze(1) - normaliser
         # A row for which nothing is allowed ends where it is, with a score of -inf.
         writes = ~ended & (tokens != eos_id) & gain.isfinite()
+        if not with_scores:
+            gain = gain.masked_fill(gain.isfinite(), 0.0)
         scores[open_rows] += gain.masked_fill(ended, 0.0)
         ended = ~writes | (position + 1 >= limits[open_rows])
         tokens = tokens.masked_fill(~writes, pad_id)

@@ -101,6 +101,7 @@ class SamplingDecoder(Decoder):
         pad_id: int,
         max_length: int | Tensor | None = None,
         device: torch.device | str = "cpu",
+        with_scores: bool = True,
     ) -> list[list[Hypothesis]]:
         """See `Decoder.__call__`; `n_best` samples a sentence.
 
@@ -126,6 +127,7 @@ class SamplingDecoder(Decoder):
             pad_id=pad_id,
             max_length=max_length,
             device=device,
+            with_scores=with_scores or self.n_best > 1,  # which are sorted by them
         )
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -132,6 +132,7 @@ class CausalLanguageModelling(LanguageModelling):
             pad_id=tokenizer.pad_id,
             max_length=torch.minimum(decoder.max_lengths(lengths), room),
             device=prompts.ids.device,
+            with_scores=False,
         )
         rows = zip(prompts.ids.tolist(), lengths.tolist(), beams, strict=True)
         return [self._prediction(ids[:length], hypotheses) for ids, length, hypotheses in rows]

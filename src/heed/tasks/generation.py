@@ -90,6 +90,7 @@ class GenerationTask(Task):
             pad_id=tokenizer.pad_id,
             max_length=decoder.max_lengths(source_lengths),
             device=source_lengths.device,
+            with_scores=False,  # only alternatives are given with theirs
         )
         return [self._prediction(hypotheses) for hypotheses in beams]
 
