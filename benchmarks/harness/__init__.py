@@ -1,0 +1,1 @@
+"""What every benchmark here shares: loops that take turns, results, the machine, the data."""
