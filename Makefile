@@ -1,6 +1,9 @@
 # make train    set up if need be, then train (ARGS="task=sentiment model=small" overrides the config)
 # make test     set up if need be, then run the quick tests
 # make check    lint, types, quick tests, learning runs and the notebook: what CI runs
+# make bench    Heed beside its peers on this CPU, within 20 minutes (ARGS="training_small --data DIR")
+# make bench-gpu    the same on a CUDA GPU
+# make bench-guard  measure again, and see whether a ratio fell since docs/results was written
 # make faults   kill, truncate, fill and starve runs for about an hour, and count what was lost
 # make setup    only make the environment
 
@@ -14,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: train test learn faults lint notebook check setup clean
+.PHONY: bench bench-gpu bench-guard train test learn faults lint notebook check setup clean
 
 train: $(INSTALLED)
 	@$(BIN)/heed train $(ARGS)
@@ -37,6 +40,16 @@ notebook: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest $(TESTS) -m notebook
 
 check: lint test learn notebook
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py --device cuda $(ARGS)
+
+bench-guard: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py --to outputs/bench $(ARGS)
+	$(BIN)/python benchmarks/guard.py outputs/bench
 
 setup: $(INSTALLED)
 

@@ -6,8 +6,8 @@
 Without names, all suites of the device run, on a CPU in at most 20 minutes. Arms take turns, a
 figure is a median of at least three, ratios are medians over rounds. Each suite prints a table and
 writes `SUITE-MACHINE.json` and `.png`; `guard.py` compares the ratios with the last recorded ones.
-Without `--data` the text is generated. What is not installed is left out, and it is said so. A suite
-that fails is told of, the others go on, and the exit code is 1.
+Without `--data` the text is generated. What is not installed is left out, and it is said so. A
+suite that fails is told of, the others go on, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def run(name: str, settings: Settings) -> bool:
     try:
         for result in SUITES[name](settings):
             print(result.table())
-            print(f"  {result.write(settings.to)} ({time.perf_counter() - start:.0f} s)", flush=True)
+            print(
+                f"  {result.write(settings.to)} ({time.perf_counter() - start:.0f} s)", flush=True
+            )
     except Exception:
         traceback.print_exc()
         return False

@@ -16,8 +16,36 @@ from heed.commands.assemble import Parts, assemble
 from heed.commands.compose import compose
 from heed.data.sampler import TokenBudgetSampler
 
-ONSETS = "b bl br d dr f fl g gr h j k kl kr l m n p pr r s st t tr v w z".split()
-NUCLEI = "a e i o u ai au ei ie oo".split()
+ONSETS = [
+    "b",
+    "bl",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "kl",
+    "kr",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+]
+NUCLEI = ["a", "e", "i", "o", "u", "ai", "au", "ei", "ie", "oo"]
 CODAS = ["", "", "n", "r", "s", "t", "l", "ng", "ck"]
 
 
@@ -154,8 +182,7 @@ def _words(draw: np.random.Generator, count: int) -> list[str]:
     while len(found) < count:
         syllables = 1 + int(math.log2(1 + len(found) / 40) / 2.5)
         parts = [
-            draw.choice(ONSETS) + draw.choice(NUCLEI) + draw.choice(CODAS)
-            for _ in range(syllables)
+            draw.choice(ONSETS) + draw.choice(NUCLEI) + draw.choice(CODAS) for _ in range(syllables)
         ]
         found["".join(parts)] = None
     return list(found)

@@ -23,7 +23,9 @@ def describe(device: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "cpu": cpu_name(),
         "instructions": [flag for flag in FLAGS if flag in cpu_flags()],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }

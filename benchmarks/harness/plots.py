@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 if TYPE_CHECKING:
     from harness.results import Result
@@ -24,7 +24,10 @@ def plot(result: Result, kept: dict[str, Any], file: Path) -> None:
         return
     arms = len(dict.fromkeys(row.arm for row in result.rows))
     figure, axes = plt.subplots(
-        1, len(whats), figsize=(max(6.5, 5.0 * len(whats)), 1.7 + 0.36 * max(arms, 5)), squeeze=False
+        1,
+        len(whats),
+        figsize=(max(6.5, 5.0 * len(whats)), 1.7 + 0.36 * max(arms, 5)),
+        squeeze=False,
     )
     for ax, what in zip(axes[0], whats, strict=True):
         rows = [row for row in result.rows if row.what == what]

@@ -32,9 +32,11 @@ class Settings:
     @property
     def precisions(self) -> list[str]:
         """Formats that peers are measured in: bf16 where the hardware multiplies it fast."""
-        return ["fp32", "bf16"] if self.own_precision == "bf16" and self.device == "cpu" else [
-            self.own_precision
-        ]
+        return (
+            ["fp32", "bf16"]
+            if self.own_precision == "bf16" and self.device == "cpu"
+            else [self.own_precision]
+        )
 
     @property
     def own_precision(self) -> str:

@@ -234,9 +234,7 @@ def marian_trainer(
 
     moved = [_for_marian(batch, asked.device) for batch in batches]
     counted = {id(given): batch.real_tokens for given, batch in zip(moved, batches, strict=True)}
-    return Lane(
-        name, loop, moved, tokens=lambda given: counted[id(given)], settle=asked.settle
-    )
+    return Lane(name, loop, moved, tokens=lambda given: counted[id(given)], settle=asked.settle)
 
 
 def _for_marian(batch: Pairs, device: str) -> dict[str, Tensor]:

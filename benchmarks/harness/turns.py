@@ -1,7 +1,7 @@
 """Training loops that take turns on one machine, so that what else it does falls on all of them.
 
-A loop is a function that reads batches until there are no more. Each runs in a thread of its own and
-gets a batch only when it is its turn; that it asks for the next tells that the step before is done.
+A loop is a function that reads batches until there are no more. Each runs in a thread of its own
+and gets a batch only when it is its turn; that it asks for the next tells that a step is done.
 So Lightning's loop, the Trainer of transformers and a plain `for` are timed alike, from within one
 process, a few steps each and then the next. A loop that reads a batch ahead is shifted by a step
 for good, which no difference of times can see.

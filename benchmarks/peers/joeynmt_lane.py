@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from harness.corpus import Pairs
 from harness.settings import Settings
 from harness.turns import Turn

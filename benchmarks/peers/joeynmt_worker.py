@@ -76,7 +76,9 @@ def main() -> None:
     facts = json.loads((folder / "facts.json").read_text())
     arrays = np.load(folder / "batches.npz")
     count = len(facts["tokens"])
-    rows = [[torch.from_numpy(arrays[f"{s}{n}"]) for s in ("source", "target")] for n in range(count)]
+    rows = [
+        [torch.from_numpy(arrays[f"{s}{n}"]) for s in ("source", "target")] for n in range(count)
+    ]
     model = build(facts).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     device, stats = torch.device("cpu"), SimpleNamespace(tokens=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from harness import training_arms as arms
 from harness.corpus import prepared, words_for
 from harness.results import Ratio, Result, Row
 from harness.settings import Settings
 from harness.turns import Lane, Turn, Turnstile, in_turns
+from torch import Tensor, nn
+
 from heed.commands.compose import compose
 from heed.commands.session import build_trainer
 from heed.data.sampler import TokenBudgetSampler
@@ -26,6 +25,7 @@ from heed.tasks.base import Task
 from suites.training import BARE, HEED, SIZES
 
 MS, CPU = "ms a step", "CPU ms a step"
+ADDED, CPU_ADDED = "ms added to a step", "CPU ms added to a step"
 PLAIN = "plain loop"
 
 
@@ -132,15 +132,15 @@ class PlainModule(pl.LightningModule):
 class Data(pl.LightningDataModule):
     """Batches made beforehand, and a place in them as Heed's data module keeps it."""
 
-    def __init__(self, turnstile: Turnstile, batches: list[Rows], endless: bool) -> None:
+    def __init__(self, turnstile: Turnstile, batches: list[Rows]) -> None:
         super().__init__()
-        self.turnstile, self.batches, self.endless = turnstile, batches, endless
+        self.turnstile, self.batches = turnstile, batches
         self.of_heed = TokenBudgetSampler(
             lengths=np.full((len(batches), 1), 8), max_tokens=8, batch_size=1, seed=0
         )
 
     def train_dataloader(self) -> Any:
-        """Lightning reads ahead by one where a loader has no length."""
+        """Itself."""
         return self
 
     def __len__(self) -> int:
@@ -186,7 +186,7 @@ def trivial(asked: Settings) -> Result:
             default_root_dir=tempfile.mkdtemp(dir=asked.work),
             **given,
         )
-        trainer.fit(PlainModule(logs), datamodule=Data(turnstile, batches, False))
+        trainer.fit(PlainModule(logs), datamodule=Data(turnstile, batches))
 
     def heed(turnstile: Turnstile) -> None:
         sized = SIZES["small"]._replace(pairs=200, vocabulary=300)
@@ -194,7 +194,7 @@ def trivial(asked: Settings) -> Result:
         trainer = build_trainer(config, Path(tempfile.mkdtemp(dir=asked.work)))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
-        trainer.fit(Trivial(), datamodule=Data(turnstile, batches, False))
+        trainer.fit(Trivial(), datamodule=Data(turnstile, batches))
 
     def lane(name: str, loop: Any) -> Lane:
         return Lane(name, loop, batches, settle=asked.settle)
@@ -202,8 +202,8 @@ def trivial(asked: Settings) -> Result:
     lanes = [
         lane(PLAIN, plain),
         lane("Lightning, barebones", lambda t: lightning(t, False, barebones=True)),
-        lane("Lightning, default", lambda t: lightning(t, False)),
-        lane("Lightning, self.log", lambda t: lightning(t, True)),
+        lane("Lightning, default", lambda t: lightning(t, False, enable_model_summary=False)),
+        lane("Lightning, self.log", lambda t: lightning(t, True, enable_model_summary=False)),
         lane("heed, all it does", heed),
     ]
     rounds, steps = (2, 4) if asked.quick else (3 * asked.rounds, 300)
@@ -216,16 +216,19 @@ def trivial(asked: Settings) -> Result:
     )
     for name, own in turns.items():
         result.rows += rows_of(name, own)
-    for name in list(turns)[1:]:
-        added = [
-            1000 * (a.wall - b.wall) / a.steps for a, b in zip(turns[name], turns[PLAIN], strict=True)
-        ]
-        result.rows.append(Row(name, "ms added to a step", added))
-    own = result.row("heed, all it does", "ms added to a step")
-    for peer in list(turns)[1:-1]:
-        other = result.row(peer, "ms added to a step")
-        assert own is not None
-        assert other is not None
-        ratio = statistics.median(own.runs) / statistics.median(other.runs)
-        result.ratios.append(Ratio(f"heed / {peer}, ms added to a step", ratio, "lower"))
+    for what, clock in ((ADDED, "wall"), (CPU_ADDED, "cpu")):
+        add_differences(result, turns, what, clock)
     return result
+
+
+def add_differences(result: Result, turns: dict[str, list[Turn]], what: str, clock: str) -> None:
+    """What each arm takes more than the plain loop, and Heed's as a multiple of the others'."""
+    _, *names = turns
+    for name in names:
+        pairs = zip(turns[name], turns[PLAIN], strict=True)
+        added = [1000 * (getattr(a, clock) - getattr(b, clock)) / a.steps for a, b in pairs]
+        result.rows.append(Row(name, what, added))
+    *peers, own = [row for row in result.rows if row.what == what]
+    for peer in peers:
+        name = f"{own.arm} / {peer.arm}, {what}"
+        result.ratios.append(Ratio(name, own.median / peer.median, "lower"))

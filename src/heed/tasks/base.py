@@ -25,6 +25,13 @@ from heed.metrics.mean_loss import MeanLoss
 
 Stage = Literal["val", "test"]
 Prediction = dict[str, Any]
+OF_A_STEP = frozenset(
+    {
+        *("_current_fx_name", "work", "batch_losses", "gradient_norm"),
+        *("_step_sum", "_step_count", "_step_loss", "_logged_sum", "_logged_count"),
+    }
+)
+"""Attributes that are set at every step (the first by Lightning, at every hook)."""
 StepGuard = Callable[[Tensor, Tensor], bool]
 """From the mean loss and the gradient norm of a step, alike on all processes, to "make it"."""
 
@@ -92,6 +99,7 @@ class Task(pl.LightningModule):
         self._step_loss: Tensor | None = None  # mean loss of the step, all processes
         self._logged_sum: Tensor | None = None  # loss since the last log line
         self._logged_count: Tensor | None = None
+        self._weights: list[nn.Parameter] | None = None  # what may have gradients, once known
         self.eval_losses = nn.ModuleDict({"val": MeanLoss(), "test": MeanLoss()})
         self.eval_scores = nn.ModuleDict()  # filled by `add_scores`, once the task knows its own
 
@@ -133,9 +141,17 @@ class Task(pl.LightningModule):
 
     # Training -----------------------------------------------------------------------------------
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any module, but at once for what changes in every step and is no part of the model."""
+        if name in OF_A_STEP:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def setup(self, stage: str) -> None:
         """Forget what an earlier training left unfinished; comes before a checkpoint is read."""
         if stage == "fit":
+            self._weights = None
             self._begin_step()
             self._logged_sum = self._logged_count = None
 
@@ -182,7 +198,7 @@ class Task(pl.LightningModule):
         if self._engine_owns_gradients:
             return
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / count
-        gradients = [_local(p.grad) for p in self.parameters() if p.grad is not None]
+        gradients = [_local(p.grad) for p in self._trained() if p.grad is not None]
         torch._foreach_mul_(gradients, factor.to(gradients[0].device))  # which may be the host
 
     def configure_gradient_clipping(
@@ -222,12 +238,18 @@ class Task(pl.LightningModule):
     def _clip(self, optimizer: Optimizer, most: float | None, algorithm: str | None) -> Tensor:
         """Clip the gradients; returns their norm before."""
         if algorithm == "value":
-            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            gradients = [p.grad for p in self._trained() if p.grad is not None]
             norm = nn.utils.get_total_norm(gradients)
             self.clip_gradients(optimizer, most, algorithm)
         else:
-            norm = nn.utils.clip_grad_norm_(self.parameters(), math.inf if most is None else most)
+            norm = nn.utils.clip_grad_norm_(self._trained(), math.inf if most is None else most)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    def _trained(self) -> list[nn.Parameter]:
+        """The parameters, looked up once a training: walking all modules takes its time."""
+        if self._weights is None:
+            self._weights = list(self.parameters())
+        return self._weights
 
     def _count_for_log(self) -> None:
         total, count = self._step_sum, self._step_count

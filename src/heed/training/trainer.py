@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from heed.training.asynchronous_io import AsynchronousCheckpointIO
+from heed.training.callbacks.no_idle_hooks import NoIdleHooks, Unprofiled
 from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.precision import resolve_precision
@@ -106,7 +107,7 @@ def build_trainer(
         detect_anomaly=detect_anomaly,
         overfit_batches=overfit_batches,
         profiler=_profiler(profiler, run_dir),
-        callbacks=[*callbacks, StepMetrics()],
+        callbacks=[*callbacks, StepMetrics(), NoIdleHooks()],
         logger=loggers or False,
         default_root_dir=os.fspath(run_dir),
         plugins=[checkpoint_io(), cluster_environment()],
@@ -130,7 +131,7 @@ def _is_progress_bar(callback: Callback) -> bool:
 def _profiler(name: str | None, run_dir: Path) -> Any:
     """Lightning's profiler of that name, writing into the run folder."""
     if name is None:
-        return None
+        return Unprofiled()
     from lightning.pytorch import profilers
 
     kinds = {

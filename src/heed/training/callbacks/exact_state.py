@@ -13,11 +13,13 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from heed.training.callbacks.loop_place import LoopPlace
+from heed.training.numpy_stream import NumpyStream
 
 RandomState = dict[str, Any]
 ProcessState = dict[str, Any]
 KEY = "processes"
 LOGGERS = "loggers"
+_NUMPY = NumpyStream()
 
 
 class ExactState(Callback):
@@ -177,7 +179,7 @@ def random_state(device: torch.device) -> RandomState:
     """
     state: RandomState = {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": _NUMPY.take(),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -213,7 +215,7 @@ def set_random_state(state: RandomState, device: torch.device) -> None:
     if isinstance(state["python"], list):
         state = _from_plain(state)
     random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
+    _NUMPY.put(state["numpy"])
     torch.set_rng_state(state["torch"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
