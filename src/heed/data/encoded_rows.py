@@ -20,7 +20,7 @@ ENTRY, LENGTHS = "entry.json", "lengths.int32"
 VALUES, OFFSETS = ".int32", ".int64"  # a column's integers, and where each row's begin
 # The kernel maps up to 16 pages around each one read, so many rows read at random come to hold all
 # of a file in memory, as it were. They are let go of when about so many bytes could be held.
-MOST_MAPPED = 256 * 2**20
+MOST_MAPPED = 64 * 2**20
 MAPPED_A_ROW = 2**16
 
 
