@@ -146,6 +146,7 @@ def build_corpus(
             split_columns={split: columns(named) for split, named in data["split_columns"].items()},
             invalid=data["invalid"],
             cache_dir=data["cache_dir"],
+            streamed=bool(data.get("streaming")),
         )
 
     if recorded is not None and reads_data:
@@ -197,8 +198,14 @@ def build_tokenizers(
 def build_datamodule(config: Config, corpus: Corpus, preparation: Any) -> DataModule:
     """The batches of a corpus."""
     from heed.data.module import DataModule
+    from heed.data.streamed_module import StreamedDataModule
 
     settings = {key: config["data"][key] for key in DATA_MODULE}
+    if config["data"].get("streaming"):
+        settings["shuffle_buffer"] = config["data"]["shuffle_buffer"]
+        return StreamedDataModule(
+            corpus=corpus, preparation=preparation, seed=config["seed"], **settings
+        )
     return DataModule(corpus=corpus, preparation=preparation, seed=config["seed"], **settings)
 
 

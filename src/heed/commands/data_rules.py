@@ -92,6 +92,45 @@ def one_limit_is_found(frozen: Config, folders: list[Path]) -> Iterator[UserErro
         )
 
 
+def a_stream_can_be_trained_on(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """What is streamed has no length and is not known before it is read."""
+    data, trainer = frozen["data"], frozen["trainer"]
+    if not data.get("streaming"):
+        return
+    if trainer.get("max_steps") in (-1, None):
+        yield UserError(
+            "trainer.max_steps must be given with data.streaming=true, since a stream has no end, "
+            "but is not",
+            "try trainer.max_steps=100000",
+        )
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, float) or interval is None:
+        yield UserError(
+            "trainer.val_check_interval must be a whole number of batches with "
+            f"data.streaming=true, since a stream has no end, but is {shown(interval)}",
+            "try trainer.val_check_interval=1000",
+        )
+    if isinstance(trainer.get("limit_train_batches"), float):
+        yield UserError(
+            "trainer.limit_train_batches must be null or a whole number with data.streaming=true, "
+            f"but is {trainer['limit_train_batches']}",
+            "leave it out",
+        )
+    for key in ("auto_batch", "overfit_batches"):
+        if trainer.get(key):
+            yield UserError(
+                f"trainer.{key} must be off with data.streaming=true, where no row is known before "
+                f"it is read, but is {shown(trainer[key])}",
+                "leave one of the two out",
+            )
+    if frozen["task"]["kind"] == "labelled_text" and not data.get("labels"):
+        yield UserError(
+            "data.labels must be given with data.streaming=true, since they cannot be looked for "
+            "in all rows, but is null",
+            "try data.labels=[negative,positive]",
+        )
+
+
 def tokenizer_can_be_had(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """A tokenizer that is read from files finds them."""
     for name in ("path", "target_path"):
@@ -151,6 +190,7 @@ DATA_RULES = (
     data_can_be_found,
     batches_have_a_size,
     one_limit_is_found,
+    a_stream_can_be_trained_on,
     tokenizer_can_be_had,
     two_tokenizers_fit_the_model,
 )

@@ -78,6 +78,7 @@ RANGES: dict[str, Range] = {
     "data.batch_size": count(1, None),
     "data.eval_max_tokens": count(1, None),
     "data.num_workers": count(0),
+    "data.shuffle_buffer": count(1),
     "data.limit_examples": count(1, None),
     "tokenizer.vocabulary_size": count(1, None),
     "optimizer.lr": POSITIVE,

@@ -160,6 +160,8 @@ def _key_values(config: dict[str, Any], group: str) -> str:
 
 
 def _data_line(facts: dict[str, Any]) -> str:
+    if facts.get("streamed"):
+        return "streamed"
     line = f"{facts.get('records', facts.get('rows', 0)):,} examples"
     tokens = sum(facts.get("tokens", {}).values())
     line += f", {tokens:,} tokens"

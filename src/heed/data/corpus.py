@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from filelock import FileLock
 
 from heed.data.columns import Column, resolve_columns
@@ -26,6 +27,7 @@ from heed.errors import UserError, nearest, raise_together
 
 RECORDS_VERSION = 1  # to be raised whenever the same rows would become other records
 ROWS_A_BATCH = 1000
+STREAMED_TEXTS = 100_000  # records that a tokenizer is trained on where rows are streamed
 ROWS_LOOKED_AT = 20  # for the columns that the data has
 FIRST_SHOWN = 5
 FOLDER = "records"
@@ -73,6 +75,7 @@ class Corpus:
             `error` refuses the data.
         cache_dir: Folder of the records' cache.
         fingerprints: Split -> fingerprint, where it is known without asking the source.
+        streamed: Whether the training rows are read as they come, and never cached.
 
     Raises:
         UserError: If `split_columns` names no split. Reading can raise more: see `records`.
@@ -88,6 +91,7 @@ class Corpus:
         invalid: Literal["drop", "error"] = "drop",
         cache_dir: str,
         fingerprints: Mapping[str, str] | None = None,
+        streamed: bool = False,
     ) -> None:
         if invalid not in ("drop", "error"):
             raise UserError(
@@ -105,6 +109,7 @@ class Corpus:
         self.columns = columns or {}
         self.split_columns = split_columns or {}
         self.invalid = invalid
+        self.streamed = streamed
         self.cache_dir = Path(cache_dir).expanduser() / FOLDER
         # Asked for once: a file that changes while a run is on does not change what it runs on.
         self._fingerprints: dict[str, str] = dict(fingerprints or {})
@@ -156,10 +161,63 @@ class Corpus:
             split: Which split.
             side: Only what the model reads, or only what it writes; None for both.
         """
+        if self.streamed and split == "train":
+            for record in islice(self.stream(), STREAMED_TEXTS):
+                yield from self.kind.texts(record, side)
+            return
         for batch in self.records(split).iter(batch_size=ROWS_A_BATCH):
             columns: Mapping[str, list[Any]] = batch
             for values in zip(*columns.values(), strict=True):
                 yield from self.kind.texts(dict(zip(columns, values, strict=True)), side)
+
+    def stream(
+        self, *, order: Sequence[int] = (0,), shard: int = 0, shards: int = 1
+    ) -> Iterator[dict[str, Any]]:
+        """The training records of a shard, read as they are asked for.
+
+        If the files can be dealt evenly, a shard has some of them whole; else every `shards`-th row
+        of all. Invalid rows are passed over (`invalid=drop`).
+
+        Args:
+            order: Decides the order of the files.
+            shard: Which shard.
+            shards: How many there are.
+
+        Raises:
+            UserError: If the data cannot be read, or a row is invalid and `invalid` is `error`.
+        """
+        parts = self.source.parts("train")
+        first = list(islice(parts[0](), ROWS_LOOKED_AT))
+        where = first[0].place if first else self.source.describe("train")
+        columns = self._resolved("train", first, where)
+        random = np.random.default_rng(np.random.SeedSequence(list(order)))
+        parts = [parts[number] for number in random.permutation(len(parts))]
+        by_file = shards > 1 and len(parts) % shards == 0
+        mine = parts[shard::shards] if by_file else parts
+        rows: Iterator[RawRow] = chain.from_iterable(part() for part in mine)
+        if not by_file:
+            rows = islice(rows, shard, None, shards)
+        for row in rows:
+            try:
+                if row.fault:
+                    raise InvalidRow(row.fault)
+                yield self.kind.convert(row.values, columns, number=row.number)
+            except InvalidRow as fault:
+                if self.invalid == "error":
+                    raise UserError(
+                        f"every row of the train data must be valid, but {row.place} row "
+                        f"{row.number} has a fault: {fault}",
+                        "mend the data, or leave such rows out with data.invalid=drop",
+                    ) from None
+
+    def _resolved(self, split: Split, head: list[RawRow], where: str) -> dict[str, Column]:
+        return resolve_columns(
+            self._columns(split),
+            required=self.kind.required,
+            guesses=self.kind.guesses,
+            rows=[row.values for row in head],
+            where=where,
+        )
 
     def labels(self) -> list[str]:
         """The class names: those of the config, or else those of the training data, sorted."""
@@ -181,7 +239,7 @@ class Corpus:
     def _fingerprint(self, split: Split) -> str:
         parts = {
             "version": RECORDS_VERSION,
-            "source": self.source.fingerprint(split),
+            "source": self._source_fingerprint(split),
             "kind": self.kind.name,
             "columns": self._columns(split),
         }
@@ -192,6 +250,11 @@ class Corpus:
                 parts["labels of"] = self.fingerprint("train")
         text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _source_fingerprint(self, split: Split) -> str:
+        if self.streamed and split == "train":
+            return f"streamed {self.source.streamed_fingerprint(split)}"
+        return self.source.fingerprint(split)
 
     def _columns(self, split: Split) -> dict[str, Column]:
         return {**self.columns, **self.split_columns.get(split, {})}
@@ -259,13 +322,8 @@ class Corpus:
     def _convert(self, split: Split, found: _Faults) -> Iterator[dict[str, Any]]:
         rows = self.source.rows(split)
         head = list(islice(rows, ROWS_LOOKED_AT))
-        columns = resolve_columns(
-            self._columns(split),
-            required=self.kind.required,
-            guesses=self.kind.guesses,
-            rows=[row.values for row in head],
-            where=head[0].place if head else self.source.describe(split),
-        )
+        where = head[0].place if head else self.source.describe(split)
+        columns = self._resolved(split, head, where)
         kind = self.kind
         if isinstance(kind, LabelledText) and kind.labels is None and split != "train":
             kind = LabelledText(labels=self.labels())

@@ -14,7 +14,7 @@ from heed.errors import UserError, nearest
 from heed.text.network import offline_if_unreachable
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
 COPY = "where there is a network, or give a local copy: data.path=FOLDER"
@@ -39,6 +39,32 @@ def load_hub_split(
         with _quiet_without_terminal(), offline_if_unreachable():
             return load_dataset(
                 name, config, split=split, revision=revision, trust_remote_code=False
+            )
+    except Exception as error:  # every layer below has its own exceptions
+        raise _explain(name, config, split, error) from error
+
+
+@functools.lru_cache(maxsize=16)
+def hub_stream(
+    name: str, config: str | None, split: str, *, revision: str | None = None
+) -> IterableDataset:
+    """A split of a data set on the hub, read over the network as it is needed and never kept.
+
+    Raises:
+        UserError: As `load_hub_split`.
+    """
+    from datasets import load_dataset
+
+    _check_name(name)
+    try:
+        with _quiet_without_terminal():
+            return load_dataset(
+                name,
+                config,
+                split=split,
+                revision=revision,
+                trust_remote_code=False,
+                streaming=True,
             )
     except Exception as error:  # every layer below has its own exceptions
         raise _explain(name, config, split, error) from error

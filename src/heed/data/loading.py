@@ -42,10 +42,14 @@ class TrainingLoader(DataLoader):
         self.waited_seconds = 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        batches: Iterator[Any] = super().__iter__()
+        batches = self.batches()
         if self.prefetch_to is not None:
             batches = Prefetched(batches, self.prefetch_to)
         return self._timed(batches)
+
+    def batches(self) -> Iterator[Any]:
+        """The batches on the CPU, from where the sampler stands."""
+        return super().__iter__()
 
     def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
         while True:

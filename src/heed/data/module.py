@@ -159,11 +159,10 @@ class DataModule(LightningDataModule):
             sampler.load_state_dict(self._resume_from)
             self._resume_from = None
         self._train_sampler = sampler
-        device = self._device()
         return TrainingLoader(
             BatchRows(self.rows("train"), None),
             sampler=sampler,
-            prefetch_to=device if device.type == "cuda" else None,
+            prefetch_to=self._prefetched(),
             **self._loader_options(),
         )
 
@@ -216,6 +215,10 @@ class DataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self._device().type == "cuda",
         }
+
+    def _prefetched(self) -> torch.device | None:
+        device = self._device()
+        return device if device.type == "cuda" else None
 
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device

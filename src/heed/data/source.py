@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from heed.data.files import Split
 from heed.data.rows import RawRow
@@ -23,6 +23,14 @@ class Source(ABC):
     @abstractmethod
     def fingerprint(self, split: Split) -> str:
         """Hex digits that tell these rows from any others; raises as `rows` does."""
+
+    def parts(self, split: Split) -> list[Callable[[], Iterator[RawRow]]]:
+        """The rows in parts, each read by itself, for a corpus that is streamed."""
+        return [lambda: self.rows(split)]
+
+    def streamed_fingerprint(self, split: Split) -> str:
+        """As `fingerprint`, without reading all rows where that can be."""
+        return self.fingerprint(split)
 
     @abstractmethod
     def describe(self, split: Split) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heed.data.files import SPLITS, Split, SplitFiles, expected_names, find_split, found_in
 from heed.data.held_out import WithHeldOut
-from heed.data.hub import load_hub_split
-from heed.data.rows import RawRow
+from heed.data.hub import hub_stream, load_hub_split
+from heed.data.rows import RawRow, read_rows
 from heed.data.source import Source
 from heed.errors import UserError, nearest
 from heed.files import sha256_of
@@ -114,6 +114,23 @@ class FileSource(WithHeldOut):
         parts += list(files.columns)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def parts(self, split: Split) -> list[Callable[[], Iterator[RawRow]]]:
+        """See `Source.parts`: the files, where none of their rows are held out."""
+        files = self._splits[split].files if split in self._splits else ()
+        if not files or (split == "train" and self._taken):
+            return super().parts(split)
+        return [functools.partial(read_rows, file) for file in files]
+
+    def streamed_fingerprint(self, split: Split) -> str:
+        """See `Source.streamed_fingerprint`: by name, size and time of change."""
+        if split not in self._splits:
+            return self.fingerprint(split)
+        parts = [str(self._held_out_now()), str(self.seed)]
+        for path in self._splits[split].paths():
+            state = path.stat()
+            parts.append(f"{path.name} {state.st_size} {state.st_mtime_ns}")
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
     def _own_place(self, split: Split) -> str:
         if split not in self._splits:
             return str(self.path)
@@ -167,6 +184,30 @@ class HubSource(WithHeldOut):
         place = self._own_place(split)
         for number, values in enumerate(self._load(split), start=1):
             yield RawRow(place, number, values)
+
+    def parts(self, split: Split) -> list[Callable[[], Iterator[RawRow]]]:
+        """See `Source.parts`: the files on the hub, which are not kept on the disk."""
+        if self.local:
+            return self.local.parts(split)
+        name = self.splits.get(split)
+        if name is None or (split == "train" and self._taken):
+            return super().parts(split)
+        stream = hub_stream(self.hub, self.hub_config, name, revision=self.revision)
+        place = self._own_place(split)
+
+        def rows(number: int) -> Iterator[RawRow]:
+            part = stream.shard(num_shards=stream.num_shards, index=number)
+            for row, values in enumerate(part, start=1):
+                yield RawRow(f"{place} part {number}", row, values)
+
+        return [functools.partial(rows, number) for number in range(stream.num_shards)]
+
+    def streamed_fingerprint(self, split: Split) -> str:
+        """See `Source.streamed_fingerprint`: by name and revision."""
+        if self.local:
+            return self.local.streamed_fingerprint(split)
+        parts = [self.hub, str(self.hub_config), str(self.revision), str(self.splits.get(split))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _own_fingerprint(self, split: Split) -> str:
         if self.local:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from heed.ragged import Ragged
+from heed.ragged import Ragged, offsets_of
 
 Column = np.ndarray | Ragged
 
@@ -79,3 +79,17 @@ class TokenRows(Sequence[Mapping[str, Any]]):
         values = self.columns[name]
         assert isinstance(values, np.ndarray), f"{name} is several integers a row"
         return values
+
+
+def concatenated(parts: Sequence[TokenRows]) -> TokenRows:
+    """The rows of all parts, one part after another; they have the same columns."""
+    columns: dict[str, Column] = {}
+    for name, column in parts[0].columns.items():
+        if isinstance(column, Ragged):
+            ragged = [part.ragged(name) for part in parts]
+            lengths = np.concatenate([one.lengths for one in ragged])
+            values = [one.values[one.offsets[0] : one.offsets[-1]] for one in ragged]
+            columns[name] = Ragged(np.concatenate(values), offsets_of(lengths))
+        else:
+            columns[name] = np.concatenate([part.scalars(name) for part in parts])
+    return TokenRows(columns)
