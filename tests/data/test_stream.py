@@ -126,7 +126,7 @@ def test_batches_keep_to_the_budget_with_little_padding(tmp_path: Path) -> None:
     assert real / sum(batch.token_positions for batch in batches) > 0.8
 
 
-@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_it_goes_on_with_the_very_same_batches(tmp_path: Path, workers: int) -> None:
