@@ -184,3 +184,33 @@ def test_a_row_that_cannot_be_read_leaves_no_file(
     assert answer.code == 2
     assert "in.jsonl, row 2: text is missing (columns found: txt)" in answer.err
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("task", ["translation", "sentiment"])
+def test_several_processes_predict_the_same(
+    task: str, run_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over several chunks, with empty inputs between."""
+    arguments = parse_arguments([f"run={run_folder(task)}"], usage="")
+    asked, record, config, _ = read_request("predict", arguments)
+    parts, _ = load_parts(record, config, asked["checkpoint"], reads_data=False)
+    chunks = parts.datamodule.predict_chunks
+    monkeypatch.setattr(
+        parts.datamodule, "predict_chunks", lambda records: chunks(records, chunk_records=11)
+    )
+    field = "source" if task == "translation" else "text"
+    inputs = [
+        None if number % 9 == 4 else {field: "word " * (number % 7 + 1)} for number in range(40)
+    ]
+    alone = list(predictions(parts, config, inputs))
+    assert len(alone) == 40
+    assert list(predictions(parts, config, inputs, workers=2)) == alone
+
+
+@pytest.mark.parametrize("workers", ["0", "some", "1.5", "true"])
+def test_workers_must_be_a_number(
+    workers: str, heed: Callable[..., Any], run_folder: Callable[..., Path]
+) -> None:
+    answer = heed("predict", f"run={run_folder('translation')}", f"workers={workers}")
+    assert answer.code == 2
+    assert "workers must be auto or a whole number of at least 1" in answer.err

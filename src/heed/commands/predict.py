@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from heed.commands.arguments import parse_arguments
@@ -19,7 +21,7 @@ from heed.commands.trained import (
     load_parts,
     read_request,
 )
-from heed.errors import EXIT_DONE
+from heed.errors import EXIT_DONE, UserError
 
 USAGE = """\
 usage: heed predict run=DIR [input=FILE|-] [output=FILE|-] [format=txt|csv|jsonl] [key=value ...]
@@ -31,7 +33,10 @@ the prediction "", so that line N of the output always belongs to line N of the 
   heed predict run=DIR input=table.csv output=out.jsonl    by column names
   echo "A man sleeps." | heed predict run=DIR              from and to the terminal
   heed predict run=DIR input=FILE decoding=greedy          another way of decoding
+  heed predict run=DIR input=FILE workers=1                in one process, with all its threads
 """
+WORTH_A_PROCESS = 64
+"""Inputs from which on another process is worth its start."""
 EMPTY: dict[str, Any] = {"prediction": ""}
 UNUSED = (*LEARNED, "data", "logger.", "callbacks.", "optimizer", "scheduler")
 
@@ -44,6 +49,7 @@ def main(argv: list[str]) -> int:
         print_config(config)
         return EXIT_DONE
     check_amended(config, arguments.config_dir, unused=UNUSED)
+    check_workers(asked["workers"])
     source, target = str(asked["input"]), str(asked["output"])
     inputs = read_inputs(source, asked["input_format"], config)
     with open_output(target, asked["format"], overwrite=asked["overwrite"], read=source) as write:
@@ -56,7 +62,7 @@ def main(argv: list[str]) -> int:
         parts, _ = load_parts(record, config, asked["checkpoint"], reads_data=False)
         count = 0
         with memory_watched(parts, None, run=quoted(record.run_dir)):
-            for prediction in predictions(parts, config, inputs):
+            for prediction in predictions(parts, config, inputs, workers=asked["workers"]):
                 write(prediction)
                 count += 1
     if target != "-":
@@ -65,7 +71,11 @@ def main(argv: list[str]) -> int:
 
 
 def predictions(
-    parts: Any, config: dict[str, Any], inputs: Iterable[dict[str, Any] | None]
+    parts: Any,
+    config: dict[str, Any],
+    inputs: Iterable[dict[str, Any] | None],
+    *,
+    workers: int | str = 1,
 ) -> Iterator[dict[str, Any]]:
     """A prediction for each input, in order; a bounded number of records is held at a time.
 
@@ -73,6 +83,7 @@ def predictions(
         parts: The run's parts, with trained weights.
         config: Its config.
         inputs: Records, or None for an input without a text, whose prediction is `EMPTY`.
+        workers: Processes, or "auto"; the predictions are the same.
     """
     given: deque[bool] = deque()  # whether each input not yet answered has a text
 
@@ -82,7 +93,7 @@ def predictions(
             if record is not None:
                 yield record
 
-    for prediction in predictions_of_records(parts, config, records()):
+    for prediction in predictions_of_records(parts, config, records(), workers=workers):
         while not given.popleft():
             yield EMPTY
         yield prediction
@@ -90,11 +101,16 @@ def predictions(
 
 
 def predictions_of_records(
-    parts: Any, config: dict[str, Any], records: Iterator[dict[str, Any]]
+    parts: Any,
+    config: dict[str, Any],
+    records: Iterator[dict[str, Any]],
+    *,
+    workers: int | str = 1,
 ) -> Iterator[dict[str, Any]]:
     """A prediction for each record, in order."""
     import torch
 
+    from heed.decoding.workers import Workers
     from heed.tasks.base import Work
     from heed.training.precision import resolve_precision
 
@@ -109,13 +125,67 @@ def predictions_of_records(
     precision = resolve_precision(config["trainer"]["precision"], accelerator)
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.split("-")[0])
     task = parts.task.to(device)
-    with torch.inference_mode(), torch.autocast(device.type, dtype=half, enabled=half is not None):
-        for chunk, batches in parts.datamodule.predict_chunks(records):
-            found: dict[int, dict[str, Any]] = {}
-            for batch in batches:
+    sizes: deque[int] = deque()  # records of each chunk whose predictions are not all there
+
+    def predict(batch: Any) -> list[tuple[int, dict[str, Any]]]:
+        half_precision = torch.autocast(device.type, dtype=half, enabled=half is not None)
+        with torch.inference_mode(), half_precision:
+            rows = task.predict_batch(batch.to(device), stage="predict")
+        return list(zip([index for index, _ in batch.examples], rows, strict=True))
+
+    def batches(chunks: Iterable[tuple[list[Any], Iterator[Any]]]) -> Iterator[Any]:
+        for chunk, chunk_batches in chunks:
+            sizes.append(len(chunk))
+            for batch in chunk_batches:
                 task.work = Work("predict", len(batch), batch.token_positions, decoding=True)
-                rows = task.predict_batch(batch.to(device), stage="predict")
-                indices = [index for index, _ in batch.examples]
-                found.update(zip(indices, rows, strict=True))
-            assert len(found) == len(chunk), "a prediction for each record"
-            yield from (found[index] for index in sorted(found))
+                yield batch
+
+    chunks = parts.datamodule.predict_chunks(records)
+    first = next(chunks, None)
+    if first is None:
+        return
+    count = processes(workers, task, device, len(first[0]))
+    found: dict[int, dict[str, Any]] = {}
+    with contextlib.ExitStack() as stack:
+        stream = batches(chain([first], chunks))
+        if count > 1:
+            results = stack.enter_context(Workers(predict, count)).map(stream)
+        else:
+            results = map(predict, stream)
+        for result in results:
+            found.update(result)
+            while sizes and len(found) >= sizes[0]:
+                ready = sorted(found)[: sizes.popleft()]
+                yield from (found.pop(index) for index in ready)
+    assert not sizes, "a prediction for each record"
+    assert not found, "a record for each prediction"
+
+
+def check_workers(workers: Any) -> None:
+    """Refuse what is no number of processes.
+
+    Raises:
+        UserError: If it is neither "auto" nor a whole number of at least 1.
+    """
+    whole = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
+    if workers != "auto" and not whole:
+        raise UserError(
+            f"workers must be auto or a whole number of at least 1, but is {workers!r}",
+            "workers=auto takes a process for each core where that is faster",
+        )
+
+
+def processes(workers: int | str, task: Any, device: Any, records: int) -> int:
+    """How many processes predict `records` inputs, or more: `workers`, if that is a number.
+
+    One core each where a task writes texts on a CPU and there are enough of them to be worth the
+    start (docs/notes/speed.md).
+    """
+    from heed.decoding.workers import can_fork, cores
+
+    if device.type != "cpu" or not can_fork():
+        return 1
+    if workers != "auto":
+        return int(workers)
+    writes = getattr(task, "decoder", None) is not None
+    return max(1, min(cores(), records // WORTH_A_PROCESS)) if writes else 1
