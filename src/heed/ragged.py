@@ -45,6 +45,11 @@ class Ragged(Sequence[np.ndarray]):
         """(B,) int64 integers of each row."""
         return np.diff(self.offsets)
 
+    @property
+    def flat(self) -> np.ndarray:
+        """The integers of the rows one after another."""
+        return self.values[self.offsets[0] : self.offsets[-1]]
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -118,7 +123,7 @@ class Ragged(Sequence[np.ndarray]):
         for place, value in enumerate(reversed(after), start=1):
             values[offsets[1:] - place] = value
             inside[offsets[1:] - place] = False
-        values[inside] = self.values[self.offsets[0] : self.offsets[-1]]
+        values[inside] = self.flat
         return Ragged(values, offsets)
 
     def _between(self, first: np.ndarray, lengths: np.ndarray) -> Ragged:

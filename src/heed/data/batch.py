@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from heed.backbone.layout import Padded
+from heed.ragged import Ragged
 
 Self = TypeVar("Self", bound="Movable")
 
@@ -246,6 +247,8 @@ Batch = PairBatch | PrefixBatch | TextBatch | MaskedBatch | SpanBatch
 
 def lengths_of(rows: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     """(B,) int64 lengths of B rows."""
+    if isinstance(rows, Ragged):
+        return rows.lengths
     return np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
 
 
@@ -263,5 +266,6 @@ def pad(
     width = max(width, int(lengths.max(initial=0)), 1)
     padded = np.full((len(rows), width), fill, dtype=np.int64)
     if lengths.sum():
-        padded[np.arange(width) < lengths[:, None]] = np.concatenate(rows)
+        flat = rows.flat if isinstance(rows, Ragged) else np.concatenate(rows)
+        padded[np.arange(width) < lengths[:, None]] = flat
     return padded

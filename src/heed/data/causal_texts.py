@@ -11,6 +11,7 @@ from heed.data.batch import TextBatch, Tokens
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import Texts
+from heed.data.token_rows import integers, lists
 from heed.ragged import Ragged
 from heed.text.tokenizer import Tokenizer
 
@@ -70,10 +71,10 @@ class CausalTextPreparation:
     ) -> TextBatch:
         """A batch of rows."""
         return TextBatch(
-            tokens=Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id),
+            tokens=Tokens.padded(lists(rows, "text"), self.tokenizer.pad_id),
             labels=None,
             records=records,
-            indices=[int(row["index"]) for row in rows],
+            indices=integers(rows, "index").tolist(),
         )
 
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from heed.data.batch import TextBatch, Tokens
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import LabelledText
+from heed.data.token_rows import integers, lists
 from heed.errors import UserError, nearest
 from heed.ragged import Ragged
 from heed.text.tokenizer import Tokenizer
@@ -98,12 +99,12 @@ class LabelledTextPreparation:
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
     ) -> TextBatch:
         """A batch of rows; its labels are None when a row has none."""
-        labels = torch.tensor([int(row["label"]) for row in rows], dtype=torch.long)
+        labels = torch.from_numpy(integers(rows, "label").astype(np.int64))
         return TextBatch(
-            tokens=Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id),
+            tokens=Tokens.padded(lists(rows, "text"), self.tokenizer.pad_id),
             labels=None if bool((labels == UNKNOWN).any()) else labels,
             records=records,
-            indices=[int(row["index"]) for row in rows],
+            indices=integers(rows, "index").tolist(),
         )
 
     def fingerprint(self) -> str:

@@ -18,7 +18,7 @@ from heed.data.masking import Masked, Masking, columns_of
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import Texts
-from heed.data.token_rows import TokenRows
+from heed.data.token_rows import TokenRows, integers, lists
 from heed.errors import UserError
 from heed.ragged import Ragged
 from heed.text.tokenizer import Tokenizer
@@ -142,7 +142,7 @@ class MaskedTextPreparation:
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
     ) -> MaskedBatch:
         """A batch of rows; its labels are None where the masks were given."""
-        tokens = Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id)
+        tokens = Tokens.padded(lists(rows, "text"), self.tokenizer.pad_id)
         ids, lengths = tokens.ids.numpy(), tokens.layout.lengths.numpy()  # (B, T), (B,)
         given = bool(rows[0]["given"])
         masked = self._given(ids) if given else self._drawn(ids, lengths, rows)
@@ -152,7 +152,7 @@ class MaskedTextPreparation:
             counts=torch.from_numpy(masked.counts),
             labels=None if given else torch.from_numpy(masked.labels),
             records=records,
-            indices=[int(row["index"]) for row in rows],
+            indices=integers(rows, "index").tolist(),
         )
 
     def _given(self, ids: np.ndarray) -> Masked:

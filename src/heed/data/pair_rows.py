@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from heed.data.batch import PairBatch, PrefixBatch, Tokens, layout_of
+from heed.data.batch import PairBatch, PrefixBatch, Tokens, layout_of, lengths_of
 from heed.data.preparation import require_length
+from heed.data.token_rows import integers, lists
 from heed.ragged import Ragged, joined
 from heed.text.tokenizer import Tokenizer
 
@@ -101,13 +102,13 @@ class TwoRows:
 
     def collate(self, rows: Sequence[Row], records: Records) -> PairBatch:
         """See `PairRows`."""
-        targets = [row["target"] for row in rows]
-        known = all(len(target) for target in targets)
+        targets = lists(rows, "target")
+        known = bool(lengths_of(targets).all())
         return PairBatch(
-            source=Tokens.padded([row["source"] for row in rows], self.source_pad),
+            source=Tokens.padded(lists(rows, "source"), self.source_pad),
             target=Tokens.padded(targets, self.target_pad) if known else None,
             records=records,
-            indices=[int(row["index"]) for row in rows],
+            indices=integers(rows, "index").tolist(),
         )
 
     def parts(self) -> dict[str, Any]:
@@ -162,15 +163,15 @@ class OneRow:
 
     def collate(self, rows: Sequence[Row], records: Records) -> PrefixBatch:
         """See `PairRows`."""
-        tokens = Tokens.padded([row["text"] for row in rows], self.pad_id)
-        prefixes = [int(row["prefix"]) for row in rows]
-        rest = [len(row["text"]) - prefix for row, prefix in zip(rows, prefixes, strict=True)]
+        tokens = Tokens.padded(lists(rows, "text"), self.pad_id)
+        prefixes = integers(rows, "prefix")
+        rest = lengths_of(lists(rows, "text")) - prefixes
         return PrefixBatch(
             tokens=tokens,
-            prefix=layout_of(prefixes),
-            written=layout_of([length - 1 for length in rest]) if all(rest) else None,
+            prefix=layout_of(prefixes.tolist()),
+            written=layout_of((rest - 1).tolist()) if rest.all() else None,
             records=records,
-            indices=[int(row["index"]) for row in rows],
+            indices=integers(rows, "index").tolist(),
         )
 
     def parts(self) -> dict[str, Any]:

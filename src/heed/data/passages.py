@@ -17,6 +17,7 @@ from heed.data.batch import SpanBatch, Tokens, lengths_of
 from heed.data.preparation import Rows, digest, require_length
 from heed.data.record_kind import RecordKind
 from heed.data.records import Passages
+from heed.data.token_rows import integers, lists
 from heed.errors import UserError
 from heed.text.tokenizer import Tokenizer
 
@@ -169,14 +170,14 @@ class PassagePreparation:
         self, rows: Sequence[Mapping[str, Any]], records: list[dict[str, Any]] | None
     ) -> SpanBatch:
         """A batch of windows; starts and ends are None when a row has none."""
-        tokens = Tokens.padded([row["text"] for row in rows], self.tokenizer.pad_id)
+        tokens = Tokens.padded(lists(rows, "text"), self.tokenizer.pad_id)
         width = tokens.layout.width
-        first = np.array([int(row["passage_start"]) for row in rows])
+        first = integers(rows, "passage_start")
         past = tokens.layout.lengths.numpy() - len(self.tokenizer.around["pair"].after)
         columns = np.arange(width)
         passage_mask = (columns >= first[:, None]) & (columns < past[:, None])  # (B, T)
-        starts = torch.tensor([int(row["start"]) for row in rows], dtype=torch.long)
-        ends = torch.tensor([int(row["end"]) for row in rows], dtype=torch.long)
+        starts = torch.from_numpy(integers(rows, "start").astype(np.int64))
+        ends = torch.from_numpy(integers(rows, "end").astype(np.int64))
         known = not bool((starts == UNKNOWN).any())
         return SpanBatch(
             tokens=tokens,
@@ -185,7 +186,7 @@ class PassagePreparation:
             ends=ends if known else None,
             offsets=_offsets(rows, passage_mask),
             records=records,
-            indices=[int(row["index"]) for row in rows],
+            indices=integers(rows, "index").tolist(),
         )
 
     def fingerprint(self) -> str:
@@ -204,12 +205,12 @@ class PassagePreparation:
 
 def _offsets(rows: Sequence[Mapping[str, Any]], passage_mask: np.ndarray) -> Tensor | None:
     """(B, T, 2) characters of the passage tokens, -1 elsewhere; None if the rows have none."""
-    starts = [row["offset_starts"] for row in rows]
+    starts = lists(rows, "offset_starts")
     if lengths_of(starts).sum() != passage_mask.sum():
         return None
     offsets = np.full((*passage_mask.shape, 2), -1, dtype=np.int64)
-    offsets[passage_mask, 0] = np.concatenate(starts)
-    offsets[passage_mask, 1] = np.concatenate([row["offset_ends"] for row in rows])
+    offsets[passage_mask, 0] = np.concatenate(list(starts))
+    offsets[passage_mask, 1] = np.concatenate(list(lists(rows, "offset_ends")))
     return torch.from_numpy(offsets)
 
 

@@ -81,6 +81,18 @@ class TokenRows(Sequence[Mapping[str, Any]]):
         return values
 
 
+def integers(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """(B,) a scalar column of some rows."""
+    if isinstance(rows, TokenRows):
+        return rows.scalars(name)
+    return np.array([int(row[name]) for row in rows], dtype=np.int64)
+
+
+def lists(rows: Sequence[Mapping[str, Any]], name: str) -> Sequence[np.ndarray]:
+    """A list column of some rows, in flat arrays if the rows have it so."""
+    return rows.ragged(name) if isinstance(rows, TokenRows) else [row[name] for row in rows]
+
+
 def concatenated(parts: Sequence[TokenRows]) -> TokenRows:
     """The rows of all parts, one part after another; they have the same columns."""
     columns: dict[str, Column] = {}
@@ -88,8 +100,9 @@ def concatenated(parts: Sequence[TokenRows]) -> TokenRows:
         if isinstance(column, Ragged):
             ragged = [part.ragged(name) for part in parts]
             lengths = np.concatenate([one.lengths for one in ragged])
-            values = [one.values[one.offsets[0] : one.offsets[-1]] for one in ragged]
-            columns[name] = Ragged(np.concatenate(values), offsets_of(lengths))
+            columns[name] = Ragged(
+                np.concatenate([one.flat for one in ragged]), offsets_of(lengths)
+            )
         else:
             columns[name] = np.concatenate([part.scalars(name) for part in parts])
     return TokenRows(columns)
