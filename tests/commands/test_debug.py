@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from heed.training.step_profiler import PARTS
 
 
 @pytest.fixture
@@ -59,12 +63,25 @@ def test_one_batch_is_learned_by_heart(
 
 
 def test_a_profile_can_be_read(debug: Callable[..., Any]) -> None:
-    run, answer = debug("task=sentiment", "debug=profile", "trainer.max_steps=2")
-    (report,) = (run / "profile").glob("fit-*.txt")
+    run, answer = debug("task=sentiment", "debug=profile", "trainer.max_steps=12")
+    report, trace = run / "profile" / "fit-steps.txt", run / "profile" / "trace.json.gz"
     text = report.read_text()
-    assert "run_training_batch" in text
-    assert "Mean duration" in text
+    assert text.rstrip() in answer.out
     assert f"  profile         {report}" in answer.out
+    assert f"  profile         {trace}" in answer.out
+    parts = re.findall(r"^  (\w+) +([\d.]+) ms +([\d.]+)%", text, re.MULTILINE)
+    shares = {name: float(share) for name, _, share in parts}
+    assert list(shares) == [*PARTS, "step"]
+    assert sum(shares.values()) - shares["step"] == pytest.approx(100.0, abs=0.5)
+    assert min(shares[name] for name in ("forward", "backward", "optimizer")) > 1.0
+    assert re.search(r"^  aten::\w+ +\d+ +[\d.]+ +[\d.]+%$", text, re.MULTILINE)
+    assert "aten::" in gzip.decompress(trace.read_bytes()).decode()
+
+
+def test_a_profiler_that_is_not_one_is_refused(heed: Callable[..., Any]) -> None:
+    answer = heed("train", "trainer.profiler=stepz")
+    assert answer.code == 2
+    assert "trainer.profiler must be one of steps, simple, advanced, pytorch or null" in answer.err
 
 
 def test_anomalies_are_looked_for(debug: Callable[..., Any]) -> None:

@@ -82,8 +82,12 @@ def closing_summary(record: RunRecord, parts: Parts) -> None:
         files = "1 file" if kept["count"] == 1 else f"{kept['count']} files"
         console.print(f"  {'checkpoints':<16}{files}, {size}")
     console.print(f"  {'run folder':<16}{run}", markup=False)
-    for report in sorted((record.run_dir / "profile").glob("fit-*.txt")):
+    profile = record.run_dir / "profile"
+    for report in (*sorted(profile.glob("fit-*.txt")), *profile.glob("trace.json.gz")):
         console.print(f"  {'profile':<16}{shown_path(report)}", markup=False)
+    if (profile / "fit-steps.txt").exists():
+        text = (profile / "fit-steps.txt").read_text(encoding="utf-8")
+        console.print(f"\n{text.rstrip()}", markup=False, highlight=False, soft_wrap=True)
     commands = list(next_commands(record, parts))
     if commands:
         console.print("\nNext:\n" + "\n".join(f"  {line}" for line in commands), markup=False)

@@ -15,6 +15,7 @@ from heed.errors import UserError, nearest
 Config = dict[str, Any]
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+PROFILERS = ("steps", "simple", "advanced", "pytorch")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp")  # by name; the others have settings, and are chosen by trainer=
 
@@ -45,6 +46,18 @@ def precision_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]
         yield UserError(
             f"trainer.precision must be one of {', '.join(PRECISIONS)}, but is {shown(precision)}",
             closest(str(precision), PRECISIONS),
+        )
+
+
+def profiler_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.profiler` is Heed's, one of Lightning's, or none."""
+    profiler = frozen["trainer"].get("profiler")
+    ours = frozen["trainer"].get(TARGET, "").startswith(OURS)
+    if ours and profiler is not None and profiler not in PROFILERS:
+        yield UserError(
+            f"trainer.profiler must be one of {', '.join(PROFILERS)} or null, "
+            f"but is {shown(profiler)}",
+            closest(str(profiler), PROFILERS),
         )
 
 
@@ -127,4 +140,10 @@ def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
         )
 
 
-TRAINER_RULES = (training_ends, precision_is_one, devices_are_some, strategy_is_one)
+TRAINER_RULES = (
+    training_ends,
+    precision_is_one,
+    profiler_is_one,
+    devices_are_some,
+    strategy_is_one,
+)

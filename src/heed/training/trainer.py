@@ -18,6 +18,9 @@ from heed.training.checkpoint_io import AtomicCheckpointIO
 from heed.training.precision import resolve_precision
 from heed.training.strategies import cluster_environment
 
+PROFILE = "profile"
+"""The folder in a run's for what a profiler writes."""
+
 
 def build_trainer(
     *,
@@ -73,7 +76,7 @@ def build_trainer(
         detect_anomaly: Whether autograd looks for the operation that made a NaN.
         overfit_batches: Train on this many batches of the training data only, and validate on as
             many of the validation data, or on none with limit_val_batches=0.
-        profiler: "simple", "advanced" or "pytorch".
+        profiler: "steps" (Heed's own), or Lightning's "simple", "advanced" or "pytorch".
         requeue: Whether a Slurm job that was stopped by SIGUSR1 or SIGUSR2 is put back into the
             queue; read by the command, not by the Trainer.
         asynchronous_checkpoints: Whether checkpoints are written in the background, from a copy in
@@ -106,7 +109,7 @@ def build_trainer(
         deterministic=deterministic,  # type: ignore[arg-type]
         detect_anomaly=detect_anomaly,
         overfit_batches=overfit_batches,
-        profiler=_profiler(profiler, run_dir),
+        profiler=_profiler(profiler, run_dir, max_steps),
         callbacks=[*callbacks, StepMetrics(), NoIdleHooks()],
         logger=loggers or False,
         default_root_dir=os.fspath(run_dir),
@@ -128,15 +131,19 @@ def _is_progress_bar(callback: Callback) -> bool:
     return isinstance(callback, ProgressBar)
 
 
-def _profiler(name: str | None, run_dir: Path) -> Any:
-    """Lightning's profiler of that name, writing into the run folder."""
+def _profiler(name: str | None, run_dir: Path, max_steps: int) -> Any:
+    """The profiler of that name, writing into the run folder."""
     if name is None:
         return Unprofiled()
     from lightning.pytorch import profilers
 
+    from heed.training.step_profiler import NAME, StepProfiler
+
+    if name == NAME:
+        return StepProfiler(run_dir / PROFILE, max_steps=max_steps)
     kinds = {
         "simple": profilers.SimpleProfiler,
         "advanced": profilers.AdvancedProfiler,
         "pytorch": profilers.PyTorchProfiler,
     }
-    return kinds[name](dirpath=run_dir / "profile", filename=name)
+    return kinds[name](dirpath=run_dir / PROFILE, filename=name)
