@@ -5,6 +5,7 @@ Legend: B batch, T positions, D model width, V vocabulary.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from heed.backbone.dropout import Dropout
@@ -65,10 +66,17 @@ class Embeddings(nn.Module):
             x = x + self._segment_vectors(self.segments, segments)
         if self.norm is not None:
             x = self.norm(x)
-        return self.dropout(x)
+        return in_half(self.dropout(x))
 
     def _segment_vectors(self, table: nn.Embedding, segments: Tensor | None) -> Tensor:
         """(D,) or (B, T, D); texts beyond the table's share its last vector."""
         if segments is None:
             return table.weight[0]
         return table(segments.clamp(max=table.num_embeddings - 1))
+
+
+def in_half(x: Tensor) -> Tensor:
+    """`x` in the type of mixed precision, where there is that: what the blocks add up in then takes
+    half the memory traffic; norms, softmax and losses still compute in fp32."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

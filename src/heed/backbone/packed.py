@@ -6,6 +6,7 @@ Legend: R rows, B and T of a padded batch, N positions of the long row, L length
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,15 +26,28 @@ class Packed:
         lengths: (R,) tokens of each row; at least 0, and N at most in all.
         width: N.
         longest: L, at least the longest of all rows and of what is left.
+        offsets, positions: What the attribute and the method of that name give; None: made now.
     """
 
-    def __init__(self, lengths: Tensor, width: int, longest: int) -> None:
+    def __init__(
+        self,
+        lengths: Tensor,
+        width: int,
+        longest: int,
+        offsets: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> None:
         self.lengths = lengths
         self.width = width
         self.longest = longest
-        ends = F.pad(lengths.cumsum(0), (0, 1), value=width)  # (R + 1,)
-        self.offsets = F.pad(ends, (1, 0)).to(torch.int32)
+        if offsets is None:
+            ends = F.pad(lengths.cumsum(0), (0, 1), value=width)  # (R + 1,)
+            offsets = F.pad(ends, (1, 0)).to(torch.int32)
+        self.offsets = offsets
         """(R + 2,) where each row begins, what is left too, and N."""
+        if positions is None:
+            positions = torch.arange(width, device=lengths.device) - offsets[self.segments()]
+        self._positions = positions
 
     @classmethod
     def of(cls, lengths: Tensor, width: int | None = None) -> Packed:
@@ -67,11 +81,6 @@ class Packed:
         numbers = torch.arange(self.width, device=ends.device)
         return torch.searchsorted(ends, numbers, right=True)
 
-    @functools.cached_property
-    def _positions(self) -> Tensor:
-        numbers = torch.arange(self.width, device=self.lengths.device)
-        return numbers - self.offsets[self._segments]
-
     @property
     def rows(self) -> int:
         """R."""
@@ -87,8 +96,19 @@ class Packed:
         return self.lengths.sum()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
-        """The same layout with its lengths on another device."""
-        return Packed(self.lengths.to(device, non_blocking=non_blocking), self.width, self.longest)
+        """The same layout with its tensors on another device."""
+        return self._with(x.to(device, non_blocking=non_blocking) for x in self._tensors())
+
+    def pin_memory(self) -> Packed:
+        """The same layout in page-locked memory."""
+        return self._with(x.pin_memory() for x in self._tensors())
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.lengths, self.offsets, self._positions
+
+    def _with(self, tensors: Iterable[Tensor]) -> Packed:
+        lengths, offsets, positions = tensors
+        return Packed(lengths, self.width, self.longest, offsets, positions)
 
 
 class Segments:

@@ -71,12 +71,18 @@ def can_vary(query: Tensor, window: int | None = None) -> bool:
     generation or newer, heads no wider than 256, and torch 2.10 (with a window, a newer one)."""
     if query.device.type != "cuda" or query.dtype not in (torch.bfloat16, torch.float16):
         return False
-    if query.shape[-1] > 256 or query.shape[-1] % 8 or torch.version.hip is not None:
+    if query.shape[-1] > 256 or query.shape[-1] % 8:
         return False
+    return _varies(windowed=window is not None)
+
+
+@torch.compiler.assume_constant_result
+def _varies(*, windowed: bool) -> bool:
+    """Whether this torch and this GPU have the function, with a window if it is asked for."""
     known = _options()
-    if not known or (window is not None and "window_size" not in known):
+    if torch.version.hip is not None or not known or (windowed and "window_size" not in known):
         return False
-    return torch.cuda.get_device_capability(query.device) >= (8, 0)
+    return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def varying_attention(
