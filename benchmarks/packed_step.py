@@ -63,8 +63,12 @@ class Loop:
             for stack in (self.backbone.encoder, self.backbone.decoder):
                 for layer in stack.layers:
                     layer.compile(dynamic=False)
-        self.head_loss = torch.compile(self._head_loss, dynamic=False) if arm != "eager" else self._own
-        self.forward = torch.compile(self._forward, dynamic=False) if arm == "whole" else self._forward
+        self.head_loss = (
+            torch.compile(self._head_loss, dynamic=False) if arm != "eager" else self._own
+        )
+        self.forward = (
+            torch.compile(self._forward, dynamic=False) if arm == "whole" else self._forward
+        )
 
     def batch(self, generator: np.random.Generator, tokens: int) -> dict[str, Any]:
         source = lengths(generator, tokens)
@@ -93,9 +97,7 @@ class Loop:
 
     def _forward(self, batch: dict[str, Any]) -> Tensor:
         memory = self.backbone.encode(batch["source_ids"], batch["source"])
-        hidden = self.backbone.decode(
-            batch["target_ids"], batch["target"], memory, batch["source"]
-        )
+        hidden = self.backbone.decode(batch["target_ids"], batch["target"], memory, batch["source"])
         return self.head_loss(hidden, batch["labels"], batch["target"].mask())
 
     def step(self, number: int) -> None:
@@ -145,12 +147,27 @@ def main() -> None:
     real = statistics.mean(b["real"] for b in loops[options.arms[0]].batches)
     for arm, seconds in found.items():
         median = statistics.median(seconds)
-        print(json.dumps({"size": options.size, "arm": arm, "ms": round(median * 1e3, 2), "ktok/s": round(real / median / 1e3, 1),
-            "fill": round(real / 2 / options.tokens, 4), "GiB": round(torch.cuda.max_memory_allocated() / 2**30, 1)}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "size": options.size,
+                    "arm": arm,
+                    "ms": round(median * 1e3, 2),
+                    "ktok/s": round(real / median / 1e3, 1),
+                    "fill": round(real / 2 / options.tokens, 4),
+                    "GiB": round(torch.cuda.max_memory_allocated() / 2**30, 1),
+                }
+            ),
+            flush=True,
+        )
     if options.profile:
         with torch.profiler.profile() as profile:
             loops[options.arms[-1]].time(5)
-        print(profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=22, max_name_column_width=70))
+        print(
+            profile.key_averages().table(
+                sort_by="self_cuda_time_total", row_limit=22, max_name_column_width=70
+            )
+        )
 
 
 if __name__ == "__main__":

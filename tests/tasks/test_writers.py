@@ -135,7 +135,7 @@ def test_what_is_read_is_not_learned(translators):
     case = translators["causal"]
     predicted = case.task.writer.predicted(case.batch)
     longest = int(case.batch.written.lengths.max())
-    assert predicted.logits.shape[:2] == predicted.labels.shape == (len(case.batch), longest)
+    assert predicted.hidden.shape[:2] == predicted.labels.shape == (len(case.batch), longest)
     assert torch.equal(predicted.mask.sum(1), case.batch.written.lengths)
     assert (predicted.labels[predicted.mask] == case.task.preparation.start_ids[0]).sum() == 0
 

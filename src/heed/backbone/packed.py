@@ -155,6 +155,11 @@ Layout = Padded | Packed
 """How a batch lies."""
 
 
+def real_rows(layout: Layout) -> Tensor | None:
+    """(R,) bool, where a row holds tokens, for packed ones may be empty; None: everywhere."""
+    return layout.lengths > 0 if isinstance(layout, Packed) else None
+
+
 def layout_of(ids: Tensor, layout: Layout | None) -> Layout:
     """The layout of (B, T) ids; None: all of them are tokens."""
     if layout is None:

@@ -206,6 +206,7 @@ def build_datamodule(config: Config, corpus: Corpus, preparation: Any) -> DataMo
         return StreamedDataModule(
             corpus=corpus, preparation=preparation, seed=config["seed"], **settings
         )
+    settings["packed"] = config["data"].get("packed") is True  # "auto" has been decided by then
     return DataModule(corpus=corpus, preparation=preparation, seed=config["seed"], **settings)
 
 

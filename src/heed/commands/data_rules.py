@@ -8,6 +8,7 @@ from typing import Any
 
 from heed.commands.bind import closest, shown
 from heed.commands.groups import group_options, read_yaml
+from heed.commands.packing import can_pack
 from heed.errors import UserError, nearest
 
 Config = dict[str, Any]
@@ -184,7 +185,25 @@ def _nearby(path: Path) -> str:
         return ""
 
 
+def packing_is_possible(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`data.packed` is a choice, and the task can be trained so."""
+    packed = frozen["data"].get("packed", False)
+    if (
+        packed not in ("auto", True, False)
+        or isinstance(packed, int)
+        and packed is not bool(packed)
+    ):
+        yield UserError(f"data.packed must be auto, true or false, but is {shown(packed)}")
+    elif packed is True and not can_pack(frozen):
+        yield UserError(
+            "data.packed must be false with task.bidirectional_prefix, which sees rows as a whole, "
+            "but is true",
+            "leave data.packed out",
+        )
+
+
 DATA_RULES = (
+    packing_is_possible,
     data_fit_the_task,
     columns_are_known,
     data_can_be_found,

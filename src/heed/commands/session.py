@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from heed.commands.accidents import naming_accidents
 from heed.commands.fit import fit
 from heed.commands.out_of_memory import memory_watched, quoted
+from heed.commands.packing import settle_packing
 from heed.commands.quiet import quiet_libraries
 from heed.commands.requeue import requeue
 from heed.commands.summary import closing_summary, opening_summary, shown_path
@@ -88,6 +89,8 @@ def prepare(
     from heed.commands.assemble import assemble
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
+    if settle_packing(config):
+        save_config(config, record.run_dir / CONFIG)
     known = record if resumed else origin  # who knows the data, the labels and the tokenizer
     parts = assemble(
         config,

@@ -140,10 +140,26 @@ def strategy_is_one(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
         )
 
 
+def compiling_is_possible(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """`trainer.compile` is a choice, and the strategy can do it."""
+    trainer = frozen["trainer"]
+    compiled, strategy = trainer.get("compile", False), trainer.get("strategy")
+    if compiled not in ("auto", True, False) or type(compiled) is int:
+        yield UserError(f"trainer.compile must be auto, true or false, but is {shown(compiled)}")
+    target = str(strategy.get(TARGET, "")) if isinstance(strategy, dict) else ""
+    name = target.rpartition(".")[2]
+    if compiled is True and target.startswith(OURS) and name in ("fsdp2", "deepspeed"):
+        yield UserError(
+            f"trainer.compile must be auto or false with trainer={name}, but is true",
+            "leave trainer.compile out, or use trainer=ddp",
+        )
+
+
 TRAINER_RULES = (
     training_ends,
     precision_is_one,
     profiler_is_one,
     devices_are_some,
     strategy_is_one,
+    compiling_is_possible,
 )

@@ -38,6 +38,7 @@ class CausalTextPreparation:
 
     kind: ClassVar[type[RecordKind]] = Texts
     streams: ClassVar[tuple[str, ...]] = ("text",)
+    told: ClassVar[tuple[str, ...]] = ("text",)
     scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut")
     list_columns: ClassVar[tuple[str, ...]] = ("text", "lengths")
 

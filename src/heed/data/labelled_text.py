@@ -38,6 +38,7 @@ class LabelledTextPreparation:
 
     kind: ClassVar[type[RecordKind]] = LabelledText
     streams: ClassVar[tuple[str, ...]] = ("text",)
+    told: ClassVar[tuple[str, ...]] = ()
     scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut", "label")
     list_columns: ClassVar[tuple[str, ...]] = ("text", "lengths")
 

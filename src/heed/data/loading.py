@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from heed.data.batch import Batch
 from heed.data.encoded_rows import EncodedRows
+from heed.data.packing import Shape
 from heed.data.prefetch import Prefetched
 from heed.data.preparation import Preparation
 from heed.data.sampler import EpochRows
@@ -96,10 +97,17 @@ class BatchRows(Dataset):
 
 
 class Collate:
-    """The preparation's `collate` on what `BatchRows` fetches; can be sent to a worker."""
+    """The preparation's `collate` on what `BatchRows` fetches; can be sent to a worker.
 
-    def __init__(self, preparation: Preparation) -> None:
-        self._collate: Callable[..., Batch] = preparation.collate
+    Args:
+        preparation: Makes batches of padded rows.
+        shape: What they are packed to; None leaves them as they are.
+    """
+
+    def __init__(self, preparation: Preparation, shape: Shape | None = None) -> None:
+        self._collate: Callable[..., Any] = preparation.collate
+        self._shape = shape
 
     def __call__(self, fetched: tuple[TokenRows, list[dict] | None]) -> Batch:
-        return self._collate(*fetched)
+        batch = self._collate(*fetched)
+        return batch if self._shape is None else batch.packed(self._shape)

@@ -51,6 +51,7 @@ class MaskedTextPreparation:
 
     kind: ClassVar[type[RecordKind]] = Texts
     streams: ClassVar[tuple[str, ...]] = ("text",)
+    told: ClassVar[tuple[str, ...]] = ()
     scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut", "part", "given")
     list_columns: ClassVar[tuple[str, ...]] = ("text", "lengths")
 

@@ -22,6 +22,7 @@ from heed.data.corpus import Corpus
 from heed.data.encoded_rows import EncodedRows
 from heed.data.files import SPLITS, Split
 from heed.data.loading import BatchRows, Collate, TrainingLoader
+from heed.data.packing import Shape
 from heed.data.preparation import Preparation, columns_of, digest
 from heed.data.record_table import RecordTable
 from heed.data.sampler import EvaluationSampler, TokenBudgetSampler
@@ -58,6 +59,7 @@ class DataModule(LightningDataModule):
         num_workers: Processes that fetch and pad batches ahead; 0 does it in the training process.
         cache_dir: Folder for encoded rows.
         limit_examples: Most records of each split, the first ones; None takes all.
+        packed: Whether training batches are packed: rows laid one after another, and none padded.
 
     Raises:
         UserError: If a limit is missing or useless.
@@ -77,6 +79,7 @@ class DataModule(LightningDataModule):
         num_workers: int,
         cache_dir: str,
         limit_examples: int | None,
+        packed: bool = False,
     ) -> None:
         super().__init__()
         for key, value, least in (
@@ -96,6 +99,7 @@ class DataModule(LightningDataModule):
         self.num_workers = num_workers
         self.cache_dir = cache_dir
         self.limit_examples = limit_examples
+        self.packed = packed
         self._rows: dict[Split, EncodedRows] = {}
         self._train_sampler: TokenBudgetSampler | None = None
         self._resume_from: dict[str, Any] | None = None
@@ -163,7 +167,7 @@ class DataModule(LightningDataModule):
             BatchRows(self.rows("train"), None),
             sampler=sampler,
             prefetch_to=self._prefetched(),
-            **self._loader_options(),
+            **self._loader_options(sampler.shape),
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -192,7 +196,8 @@ class DataModule(LightningDataModule):
     def _new_train_sampler(self) -> TokenBudgetSampler:
         rank, world_size = self._place()
         return TokenBudgetSampler(
-            lengths=self.rows("train").lengths,
+            lengths=self.train_lengths(),
+            packed=self.packed,
             max_tokens=self.max_tokens,
             batch_size=self.batch_size,
             seed=self.seed,
@@ -202,15 +207,24 @@ class DataModule(LightningDataModule):
             world_size=world_size,
         )
 
+    def train_lengths(self) -> np.ndarray:
+        """(N, s) tokens of each training row as they count in a batch: packed rows that are told
+        token by token lack their last."""
+        lengths = np.asarray(self.rows("train").lengths)
+        if not self.packed:
+            return lengths
+        told = [stream in self.preparation.told for stream in self.preparation.streams]
+        return np.maximum(lengths - np.array(told, dtype=lengths.dtype), 0)
+
     def _place(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _loader_options(self) -> dict[str, Any]:
+    def _loader_options(self, shape: Shape | None = None) -> dict[str, Any]:
         return {
             "batch_size": None,  # the sampler gives whole batches
-            "collate_fn": Collate(self.preparation),
+            "collate_fn": Collate(self.preparation, shape),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self._device().type == "cuda",
@@ -360,6 +374,7 @@ class DataModule(LightningDataModule):
             found["batches"] = len(sampler)
             found["oversized_rows"] = sampler.oversized
             found["padding_share"] = round(sampler.padding_share, 6)
+            found["packed"] = self.packed
         return found
 
 

@@ -43,6 +43,7 @@ class PairPreparation:
     """
 
     kind: ClassVar[type[RecordKind]] = Pairs
+    told: ClassVar[tuple[str, ...]] = ("target", "text")
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class PassagePreparation:
 
     kind: ClassVar[type[RecordKind]] = Passages
     streams: ClassVar[tuple[str, ...]] = ("text",)
+    told: ClassVar[tuple[str, ...]] = ()
     scalar_columns: ClassVar[tuple[str, ...]] = ("index", "cut", "passage_start", "start", "end")
     list_columns: ClassVar[tuple[str, ...]] = ("text", "offset_starts", "offset_ends", "lengths")
 

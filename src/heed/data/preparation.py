@@ -22,12 +22,15 @@ class Preparation(Protocol):
     Attributes:
         kind: The kind of record it reads.
         streams: Names of the token streams of a row, in the order of its `lengths`.
+        told: Those which a model tells token by token, so that it never reads the last one.
         scalar_columns: Columns with one integer a row; always "index" (the record's number) and
             "cut" (tokens that were cut away).
         list_columns: Columns with a list of integers a row; always "lengths" (one a stream).
     """
 
     kind: ClassVar[type[RecordKind]]
+
+    told: ClassVar[tuple[str, ...]]
 
     @property
     def streams(self) -> tuple[str, ...]: ...

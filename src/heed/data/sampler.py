@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import SequentialSampler
 
 from heed.data.batching import Plan, check_limits, join, padding_share, plan_batches
+from heed.data.packing import PackedPlan, Shape, share_out
 from heed.errors import UserError
 
 BATCHES_PER_CELL = 2  # more mixes rows better, and pads more: +2 % a doubling on image captions
@@ -59,9 +60,16 @@ class TokenBudgetSampler(BatchSampler):
         shuffle: False keeps one order, longest batches first, for every epoch.
         rank: Number of this process.
         world_size: Number of processes.
+        packed: Whether rows are laid one after another, so that rows of any lengths may meet; see
+            `heed.data.packing`.
 
     Raises:
         UserError: If neither or a useless limit is given, or a process would get an empty batch.
+
+    Attributes:
+        oversized: Rows which alone cost more than `max_tokens`; each is a batch by itself, or makes
+            all packed ones larger.
+        shape: What packed batches of a process have in common; None where rows are padded.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class TokenBudgetSampler(BatchSampler):
         shuffle: bool = True,
         rank: int = 0,
         world_size: int = 1,
+        packed: bool = False,
     ) -> None:
         self.lengths = _two_dimensional(lengths)
         self.seed = seed
@@ -84,18 +93,26 @@ class TokenBudgetSampler(BatchSampler):
         self.position = 0
         self.left_out: set[tuple[int, int]] = set()
         """(epoch, position) of batches that are never given, whatever process they were for."""
-        self._plan = plan_batches(self.lengths, max_tokens, batch_size, BATCHES_PER_CELL)
+        self._packed: PackedPlan | None = None
+        self.shape: Shape | None = None
+        if packed:
+            self._packed = PackedPlan(
+                self.lengths, max_tokens=max_tokens, batch_size=batch_size, world_size=world_size
+            )
+            self.shape = self._packed.shape
+            self._cuts = self._packed.deal(self._random(0)).batches
+            self.oversized = self._packed.oversized
+        else:
+            self._plan = plan_batches(self.lengths, max_tokens, batch_size, BATCHES_PER_CELL)
+            self._cuts, self.oversized = self._plan.batches, self._plan.oversized
         self._refuse_empty_ranks(max_tokens, batch_size)
-
-    @property
-    def oversized(self) -> int:
-        """Rows which alone cost more than max_tokens, and so are batches by themselves."""
-        return self._plan.oversized
 
     @property
     def padding_share(self) -> float:
         """Share of padding among the token positions of this epoch's global batches."""
-        return padding_share(self.lengths, self._epoch_rows(), self._plan.batches)
+        if self._packed is not None:
+            return self._packed.padding_share
+        return padding_share(self.lengths, self._epoch_rows(), self._cuts)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; in the epoch where it already is, stay at its position."""
@@ -153,11 +170,11 @@ class TokenBudgetSampler(BatchSampler):
 
     def __len__(self) -> int:
         """Global batches of a whole epoch, the same for every epoch and process; none left out."""
-        return len(self._plan.batches) - 1
+        return len(self._cuts) - 1
 
     def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
         """This process's rows of each global batch from `position` on."""
-        rows, batches = self._epoch_rows(), self._plan.batches
+        rows, batches = self._epoch_rows(), self._cuts
         order = np.arange(len(self))
         if self.shuffle:
             order = self._random(1).permutation(len(self))
@@ -168,24 +185,34 @@ class TokenBudgetSampler(BatchSampler):
             number = order[position]
             batch = rows[batches[number] : batches[number + 1]]
             longest_first = np.argsort(-self.lengths[batch].sum(axis=1), kind="stable")
-            mine = batch[longest_first][self.rank :: self.world_size].tolist()
+            mine = batch[longest_first][self._mine(len(batch))].tolist()
             yield EpochRows(mine, self.epoch if self.shuffle else 0)
 
+    def _mine(self, rows: int) -> np.ndarray:
+        """The places of this process's rows in a batch, longest first."""
+        places = np.arange(rows)
+        if self._packed is not None:
+            return places[share_out(places, self.world_size) == self.rank]
+        return places[self.rank :: self.world_size]
+
     def _epoch_rows(self) -> np.ndarray:
-        """(N,) row numbers in the order of the plan's cells, each cell shuffled for this epoch."""
+        """(N,) row numbers in the order of batches: the cells of the plan, each shuffled for
+        this epoch, or packed ones dealt for it."""
+        if self._packed is not None:
+            epoch = self.epoch if self.shuffle else 0
+            return self._packed.deal(self._random(0, epoch)).order
         order, cells = self._plan.order, self._plan.cells
         if not self.shuffle:
             return order
         cell = np.repeat(np.arange(len(cells) - 1), np.diff(cells))
         return order[np.argsort(cell + self._random(0).random(len(order)), kind="stable")]
 
-    def _random(self, use: int) -> np.random.Generator:
-        return np.random.Generator(
-            np.random.Philox(np.random.SeedSequence([self.seed, self.epoch, use]))
-        )
+    def _random(self, use: int, epoch: int | None = None) -> np.random.Generator:
+        key = [self.seed, self.epoch if epoch is None else epoch, use]
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
     def _refuse_empty_ranks(self, max_tokens: int | None, batch_size: int | None) -> None:
-        sizes = np.diff(self._plan.batches)
+        sizes = np.diff(self._cuts)
         if self.world_size == 1 or not len(sizes) or sizes.min() >= self.world_size:
             return
         processes = f"each of the {self.world_size} processes"

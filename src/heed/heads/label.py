@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.backbone.dropout import Dropout
-from heed.backbone.layout import Padded
+from heed.backbone.packed import Layout, Packed
 
 Pooling = Literal[
     "first", "pooled", "pooled_relu", "pooled_gelu", "mean", "mean_gelu", "last", "last_unbiased"
@@ -78,11 +78,13 @@ class LabelHead(nn.Module):
         self.pooler = _pooler(d_model, way.layer)
         self.output = _linear(d_model, n_labels, bias=way.bias)
 
-    def pool(self, hidden: Tensor, layout: Padded) -> Tensor:
-        """(B, T, D) -> (B, D); padding is not looked at."""
+    def pool(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """(B, T, D), or of packed rows (1, N, D), -> (B, D); padding is not looked at."""
         return self.pooler(self._gather(hidden, layout))
 
-    def _gather(self, hidden: Tensor, layout: Padded) -> Tensor:
+    def _gather(self, hidden: Tensor, layout: Layout) -> Tensor:
+        if isinstance(layout, Packed):
+            return self._of_packed(hidden[0], layout)
         if self.place == "first":
             return hidden[:, 0]
         if self.place == "last":
@@ -92,8 +94,18 @@ class LabelHead(nn.Module):
         total = hidden.float().masked_fill(~real, 0.0).sum(1)  # (B, D)
         return (total / layout.lengths.clamp(min=1)[:, None]).to(hidden.dtype)
 
-    def forward(self, hidden: Tensor, layout: Padded) -> Tensor:
-        """(B, T, D) -> logits (B, C)."""
+    def _of_packed(self, hidden: Tensor, layout: Packed) -> Tensor:
+        """(N, D) -> (B, D)."""
+        if self.place == "first":
+            return hidden[layout.offsets[: layout.rows].clamp(max=layout.width - 1)]
+        if self.place == "last":
+            return hidden[(layout.offsets[1 : layout.rows + 1] - 1).clamp(min=0)]
+        total = hidden.new_zeros(layout.rows + 1, hidden.shape[1], dtype=torch.float32)
+        total = total.index_add(0, layout.segments(), hidden.float())[: layout.rows]
+        return (total / layout.lengths.clamp(min=1)[:, None]).to(hidden.dtype)
+
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """(B, T, D), or of packed rows (1, N, D), -> logits (B, C)."""
         return self.output(self.dropout(self.pool(hidden, layout)))
 
 

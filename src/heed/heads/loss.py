@@ -47,10 +47,21 @@ def label_smoothed_cross_entropy(
     """
     counted = torch.ones_like(labels, dtype=torch.bool) if mask is None else mask
     labels = labels.masked_fill(~counted, 0)
+    if torch.compiler.is_compiling():  # which makes of the formula what is written out below
+        return Loss(_formula(logits, labels, counted, smoothing), counted.sum().float())
     total = _CrossEntropy.apply(
         logits.flatten(0, -2), labels.flatten(), counted.flatten(), smoothing
     )
     return Loss(total, counted.sum().float())
+
+
+def _formula(logits: Tensor, labels: Tensor, counted: Tensor, smoothing: float) -> Tensor:
+    """(..., V), (...), (...) -> ()."""
+    z = logits.float()
+    losses = z.logsumexp(-1) - (1.0 - smoothing) * z.gather(-1, labels[..., None])[..., 0]
+    if smoothing:
+        losses = losses - smoothing * z.mean(-1)
+    return losses.masked_fill(~counted, 0.0).sum()
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -57,10 +57,9 @@ class CausalLanguageModelling(LanguageModelling):
 
         Between two packed texts the beginning of the second is no news and does not count.
         """
-        ids, layout = batch.tokens.ids, batch.tokens.layout.drop_last()
-        hidden = self.backbone.decode(ids[:, :-1], layout)  # (B, T-1, D)
-        tokenizer, labels = self.preparation.tokenizer, ids[:, 1:]
-        counted = layout.mask()
+        ids, layout, labels, counted = batch.tokens.asked()
+        hidden = self.backbone.decode(ids, layout)  # (B, T-1, D)
+        tokenizer = self.preparation.tokenizer
         if tokenizer.bos_id != tokenizer.eos_id:
             counted = counted & (labels != tokenizer.bos_id)
         return self.head(hidden), labels, counted

@@ -65,7 +65,7 @@ class GenerationTask(Task):
         """Cross-entropy of each real target token given those before it and the source."""
         predicted = self.writer.predicted(batch)
         return label_smoothed_cross_entropy(
-            predicted.logits,
+            self.head(predicted.hidden),
             predicted.labels,
             mask=predicted.mask,
             smoothing=self.label_smoothing if self.training else 0.0,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from heed.backbone.packed import Packed, real_rows
 from heed.backbone.transformer import Transformer
 from heed.data.batch import SpanBatch
 from heed.data.passages import best_span
@@ -54,18 +55,23 @@ class QuestionAnswering(Task):
         """(B, T) of the start and (B, T) of the end, minus infinity where neither can be."""
         tokens = batch.tokens
         segments = batch.passage_mask.cumsum(1).clamp(max=1)  # question 0, passage 1
-        hidden = self.backbone.features(tokens.ids, tokens.layout, segments)  # (B, T, D)
+        layout = tokens.layout
+        if isinstance(layout, Packed):
+            rows = layout.segments().clamp(max=layout.rows - 1)
+            segments = segments[rows, layout.positions()][None]  # (R, T) -> (1, N)
+        hidden = self.backbone.features(tokens.ids, layout, segments)  # (B, T, D)
         allowed = batch.passage_mask.clone()
         allowed[:, 0] = True  # "no answer in this window"
-        return self.head(hidden, allowed)
+        return self.head(hidden, allowed, layout)
 
     def loss(self, batch: SpanBatch) -> Loss:
         """Half the cross-entropy of the start plus half that of the end, summed over rows."""
         assert batch.starts is not None
         assert batch.ends is not None
         start_logits, end_logits = self.logits(batch)
-        start = label_smoothed_cross_entropy(start_logits, batch.starts, mask=None, smoothing=0.0)
-        end = label_smoothed_cross_entropy(end_logits, batch.ends, mask=None, smoothing=0.0)
+        real = real_rows(batch.tokens.layout)
+        start = label_smoothed_cross_entropy(start_logits, batch.starts, mask=real)
+        end = label_smoothed_cross_entropy(end_logits, batch.ends, mask=real)
         return Loss(sum=(start.sum + end.sum) / 2, count=start.count)
 
     def predict_batch(

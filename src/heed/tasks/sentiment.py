@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from heed.backbone.packed import real_rows
 from heed.backbone.transformer import Transformer
 from heed.data.batch import TextBatch
 from heed.data.labelled_text import LabelledTextPreparation
@@ -64,7 +65,7 @@ class Sentiment(Task):
         return label_smoothed_cross_entropy(
             self.logits(batch),
             batch.labels,
-            mask=None,
+            mask=real_rows(batch.tokens.layout),
             smoothing=self.label_smoothing if self.training else 0.0,
         )
 

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.data.batch import PairBatch, PrefixBatch
 from heed.decoding.step import Step
+from heed.heads.masked import at_places
 from heed.heads.vocabulary import VocabularyHead
 
 
 class Predicted(NamedTuple):
-    """What is said of each token to be written, given those before it and what was read.
+    """What tells each token to be written, made of those before it and of what was read.
 
     Attributes:
-        logits: (B, W, V).
+        hidden: (B, W, D), for the head.
         labels: (B, W) the tokens themselves.
         mask: (B, W) bool, True where there is a token.
     """
 
-    logits: Tensor
+    hidden: Tensor
     labels: Tensor
     mask: Tensor
 
@@ -35,7 +37,7 @@ class Writer(Protocol):
     """Writes with a backbone and a head."""
 
     def predicted(self, batch: Any) -> Predicted:
-        """The scores of a batch's targets, all at once."""
+        """What tells a batch's targets, all at once."""
         ...
 
     def step(self, batch: Any) -> Step:
@@ -64,11 +66,9 @@ class EncoderDecoderWriter:
         source, target = batch.source, batch.target
         assert target is not None
         memory = self.backbone.encode(source.ids, source.layout)  # (B, S, D)
-        layout = target.layout.drop_last()
-        hidden = self.backbone.decode(
-            target.ids[:, :-1], layout, memory, source.layout
-        )  # (B, T-1, D)
-        return Predicted(self.head(hidden), target.ids[:, 1:], layout.mask())
+        asked = target.asked()
+        hidden = self.backbone.decode(asked.ids, asked.layout, memory, source.layout)
+        return Predicted(hidden, asked.labels, asked.mask)  # (B, T-1, D)
 
     def step(self, batch: PairBatch) -> Step:
         """See `Writer`."""
@@ -100,15 +100,21 @@ class PrefixWriter:
         """See `Writer`; what is read has no loss, and is not scored."""
         tokens, written = batch.tokens, batch.written
         assert written is not None
+        asked = tokens.asked()
         hidden = self.backbone.decode(
-            tokens.ids[:, :-1], tokens.layout.drop_last(), prefix=self._prefix(batch)
+            asked.ids, asked.layout, prefix=self._prefix(batch)
         )  # (B, T-1, D)
+        if batch.places is not None:
+            real = torch.arange(batch.places.shape[1], device=hidden.device)
+            real = real < written.lengths.sum()
+            labels = asked.labels.gather(1, batch.places)
+            return Predicted(at_places(hidden, batch.places), labels, real[None])
         # The columns that see the token before each that is to be written.
         columns = batch.prefix.lengths[:, None] + written.positions()  # (B, W)
         columns = columns.clamp(max=hidden.shape[1] - 1)
         labels = tokens.ids.gather(1, columns + 1)
         hidden = hidden.gather(1, columns[..., None].expand(-1, -1, hidden.shape[2]))  # (B, W, D)
-        return Predicted(self.head(hidden), labels, written.mask())
+        return Predicted(hidden, labels, written.mask())
 
     def step(self, batch: PrefixBatch) -> Step:
         """See `Writer`."""

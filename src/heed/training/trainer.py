@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint
@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from heed.training.asynchronous_io import AsynchronousCheckpointIO
+from heed.training.callbacks.compilation import Compilation
 from heed.training.callbacks.no_idle_hooks import NoIdleHooks, Unprofiled
 from heed.training.callbacks.step_metrics import StepMetrics
 from heed.training.checkpoint_io import AtomicCheckpointIO
@@ -47,6 +48,7 @@ def build_trainer(
     requeue: bool,
     asynchronous_checkpoints: bool = False,
     auto_batch: bool | int = False,
+    compile: Literal["auto"] | bool = False,
     callbacks: list[Callback],
     loggers: list[Logger],
     run_dir: Path,
@@ -82,6 +84,7 @@ def build_trainer(
         asynchronous_checkpoints: Whether checkpoints are written in the background, from a copy in
             memory.
         auto_batch: Whether `data.max_tokens` was to be found before training; done by then.
+        compile: Whether training steps are compiled; "auto": where that pays.
         callbacks: Lightning callbacks.
         loggers: Lightning loggers.
         run_dir: The run folder.
@@ -110,7 +113,7 @@ def build_trainer(
         detect_anomaly=detect_anomaly,
         overfit_batches=overfit_batches,
         profiler=_profiler(profiler, run_dir, max_steps),
-        callbacks=[*callbacks, StepMetrics(), NoIdleHooks()],
+        callbacks=[*callbacks, StepMetrics(), Compilation(compile), NoIdleHooks()],
         logger=loggers or False,
         default_root_dir=os.fspath(run_dir),
         plugins=[checkpoint_io(), cluster_environment()],

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from heed.backbone.layout import Padded
+from heed.backbone.packed import Packed
 from heed.files import replacing
 
 
@@ -126,7 +127,7 @@ def digest(batch: Any) -> str:
 def _tensors(part: Any) -> Iterator[Tensor]:
     if isinstance(part, Tensor):
         yield part
-    elif isinstance(part, Padded):
+    elif isinstance(part, (Padded, Packed)):
         yield part.lengths
     elif dataclasses.is_dataclass(part) and not isinstance(part, type):
         for field in dataclasses.fields(part):

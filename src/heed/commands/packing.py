@@ -1,0 +1,56 @@
+"""Whether a run packs its training batches, decided once, where it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heed.commands.build import TARGET
+
+Config = dict[str, Any]
+
+
+def can_pack(config: Config) -> bool:
+    """Whether the task can be trained on packed rows: not where a decoder's prefix sees all of
+    itself."""
+    return not config["task"].get("bidirectional_prefix")
+
+
+def packs(config: Config) -> bool:
+    """What `data.packed` means here; "auto": on a GPU of this machine, with attention that is fast
+    over packed rows (no bias on the scores, no dropout of weights, no soft cap), in half precision.
+    """
+    wanted = config["data"].get("packed", False)
+    if wanted != "auto":
+        return bool(wanted)
+    model, trainer = config["model"], config["trainer"]
+    plain = (
+        str(model.get(TARGET, "")).endswith(".Transformer")
+        and model.get("attention", "scaled_dot_product") == "scaled_dot_product"
+        and model.get("positions") not in ("alibi", "relative")
+        and not model.get("attention_dropout")
+        and not model.get("attention_soft_cap")
+        and model.get("kernel", "auto") == "auto"
+    )
+    if (
+        not plain
+        or not can_pack(config)
+        or trainer.get("accelerator") not in ("auto", "gpu", "cuda")
+    ):
+        return False
+    import torch
+
+    from heed.training.precision import resolve_precision
+
+    if not torch.cuda.is_available():
+        return False
+    return resolve_precision(trainer["precision"], trainer["accelerator"]) != "32-true"
+
+
+def settle_packing(config: Config) -> bool:
+    """Write into the config what `data.packed` comes to; True if that changes it."""
+    if "packed" not in config["data"]:
+        return False  # of a run that was begun before there was a choice
+    found = packs(config)
+    changed = config["data"]["packed"] is not found
+    config["data"]["packed"] = found
+    return changed

@@ -1,0 +1,40 @@
+"""Whether training steps are compiled, which costs time once and saves some in every step."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+WORTH = 2000
+"""Optimizer steps from which compiling pays. Its cost and what it saves a step both grow with the
+number of layers, so that this depends little on the model (docs/notes/speed.md)."""
+
+
+class Compilation(Callback):
+    """Has the task's loss compiled by `torch.compile` before the first step.
+
+    Compiled steps need batches of one shape, and so packed ones. On a GPU the whole forward pass is
+    then one CUDA graph and the backward pass another, which a host starts in no time.
+
+    Args:
+        compile: "auto" does so on a GPU with packed batches, if the training has steps enough; True
+            on any device, whatever the batches.
+    """
+
+    def __init__(self, compile: Literal["auto"] | bool = "auto") -> None:
+        self.compile = compile
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        task: Any = pl_module
+        if self.compile is True or (self.compile == "auto" and self._pays(trainer, task)):
+            graphs = task.device.type == "cuda"
+            task.compile_loss(mode="reduce-overhead" if graphs else None)
+
+    def _pays(self, trainer: pl.Trainer, task: Any) -> bool:
+        packed = getattr(trainer.datamodule, "packed", False)  # type: ignore[attr-defined]
+        if task.device.type != "cuda" or not packed or trainer.accumulate_grad_batches > 1:
+            return False
+        plain = type(trainer.strategy).__name__ in ("SingleDeviceStrategy", "DDPStrategy")
+        return plain and trainer.estimated_stepping_batches - trainer.global_step >= WORTH
