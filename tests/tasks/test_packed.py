@@ -48,6 +48,16 @@ def test_a_packed_batch_is_kept_as_plain_values(case):
     torch.testing.assert_close(case.task.loss(batch).sum, case.task.loss(again).sum)
 
 
+def test_a_step_is_captured_whole(case):
+    """No line of it falls back to Python, which would cost a GPU its time."""
+    case.task.train()
+    batch = _packed(case.batch)
+    captured = torch.compile(case.task.loss, backend="aot_eager", fullgraph=True, dynamic=False)
+    loss = captured(batch)
+    torch.testing.assert_close(loss.sum, case.task.loss(batch).sum, rtol=1e-4, atol=1e-4)
+    torch._dynamo.reset()
+
+
 def _packed(batch):
     """With empty rows and room at the end, as batches of one shape have."""
     streams = [getattr(batch, name, None) for name in ("source", "target", "tokens")]

@@ -17,9 +17,11 @@ LEVELS = 256  # values of a byte
 
 
 def cheap_level(p: float, device: torch.device) -> int:
-    """How many of the 256 byte values are dropped; 0 where torch's own dropout must be used."""
+    """How many of the 256 byte values are dropped; 0 where torch's own dropout must be
+    used: on other devices, and where it is compiled."""
     level = round(p * LEVELS)
-    return level if device.type == "cpu" and 0 < level < LEVELS else 0
+    cheap = device.type == "cpu" and not torch.compiler.is_compiling()
+    return level if cheap and 0 < level < LEVELS else 0
 
 
 def random_bytes(shape: torch.Size) -> Tensor:

@@ -6,10 +6,7 @@ longest row.
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +16,18 @@ from heed.backbone.block_masks import Rules, block_mask
 from heed.backbone.flex import DEVICES, FlexAttention, flex
 from heed.backbone.kernels import Kernel, auto_attention, share_heads
 from heed.backbone.packed import Packed, Segments
+from heed.backbone.segment_attention import can_segment, segment_attention
 from heed.backbone.windowed import WindowedAttention
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before torch 2.10
+    varlen_attn = None  # type: ignore[assignment]
+
+VARLEN_OPTIONS = (
+    frozenset(inspect.signature(varlen_attn).parameters) if varlen_attn else frozenset()
+)
+"""What this torch's function can be told; nothing if there is none."""
 
 
 def packed_attention(
@@ -59,11 +67,24 @@ def packed_attention(
     window, inner = None, kernel
     if isinstance(kernel, WindowedAttention):
         window, inner = kernel.window, kernel.kernel
-    if inner is auto_attention and plain and can_vary(query, window):
+    plain = plain and inner is auto_attention
+    if plain and window is None and short(segments) and can_segment(query, key, value):
+        return segment_attention(query, key, value, segments=segments, causal=causal)
+    if plain and can_vary(query, window):
         return varying_attention(query, key, value, segments=segments, causal=causal, window=window)
     return _by_rows(
         kernel, query, key, value, segments=segments, bias=bias, causal=causal, dropout_p=dropout_p
     )
+
+
+SEGMENTS_UNTIL = 256
+"""Rows no longer than this are attended to by Heed's own kernels, which lose no time on tiles that
+are larger than a row."""
+
+
+def short(segments: Segments) -> bool:
+    """Whether rows are so short that `segment_attention` is the faster one."""
+    return max(segments.queries.longest, segments.keys.longest) <= SEGMENTS_UNTIL
 
 
 def can_vary(query: Tensor, window: int | None = None) -> bool:
@@ -79,7 +100,7 @@ def can_vary(query: Tensor, window: int | None = None) -> bool:
 @torch.compiler.assume_constant_result
 def _varies(*, windowed: bool) -> bool:
     """Whether this torch and this GPU have the function, with a window if it is asked for."""
-    known = _options()
+    known = VARLEN_OPTIONS
     if torch.version.hip is not None or not known or (windowed and "window_size" not in known):
         return False
     return torch.cuda.get_device_capability() >= (8, 0)
@@ -99,7 +120,7 @@ def varying_attention(
     Args:
         window: How far a query sees to each side; None: everywhere.
     """
-    known = _options()
+    known = VARLEN_OPTIONS
     options: dict[str, object] = {}
     if "is_causal" in known:
         options["is_causal"] = causal
@@ -112,7 +133,8 @@ def varying_attention(
         else:
             key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
     # (1, H, N, K) -> (N, H, K)
-    found = _varlen()(
+    assert varlen_attn is not None
+    found = varlen_attn(
         *(x[0].transpose(0, 1).contiguous() for x in (query, key, value)),
         segments.queries.offsets,
         segments.keys.offsets,
@@ -122,22 +144,6 @@ def varying_attention(
     )
     assert isinstance(found, Tensor)
     return found.transpose(0, 1)[None]
-
-
-@functools.cache
-def _varlen() -> Callable[..., Any]:
-    from torch.nn.attention.varlen import varlen_attn
-
-    return varlen_attn
-
-
-@functools.cache
-def _options() -> frozenset[str]:
-    """What this torch's function can be told; nothing if there is none."""
-    try:
-        return frozenset(inspect.signature(_varlen()).parameters)
-    except ImportError:
-        return frozenset()
 
 
 def _by_blocks(
