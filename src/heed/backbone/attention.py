@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from heed.backbone.cache import LayerCache
 from heed.backbone.kernels import Kernel, auto_attention
 from heed.backbone.packed import Segments
-from heed.backbone.packed_attention import packed_attention
+from heed.backbone.packed_attention import packed_attention, takes_projections
 from heed.backbone.positions import Rotation, rotate
+from heed.backbone.segment_attention import projected_segment_attention
 
 
 class MultiHeadAttention(nn.Module):
@@ -102,6 +103,15 @@ class MultiHeadAttention(nn.Module):
         Returns:
             (B, T, D).
         """
+        dropout_p = self.dropout if self.training else 0.0
+        plain = rotation is None and bias is None and dropout_p == 0.0
+        plain = plain and isinstance(self.query_norm, nn.Identity)
+        if (
+            isinstance(mask, Segments)
+            and plain
+            and takes_projections(self.kernel, mask, self.head_width, x.device)
+        ):
+            return self._from_projections(x, memory, mask, causal=causal)
         if self.cross:
             query, key, value = self._from_memory(x, memory, cache)
         else:
@@ -134,6 +144,20 @@ class MultiHeadAttention(nn.Module):
         if shared > 1:
             heads = _apart(heads, shared)
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
+
+    def _from_projections(
+        self, x: Tensor, memory: Tensor | None, segments: Segments, *, causal: bool
+    ) -> Tensor:
+        """Packed rows, whose queries, keys and values are not taken apart and put together."""
+        parts = [self.qkv(x)] if memory is None else [self.query(x), self.key_value(memory)]
+        heads = projected_segment_attention(
+            parts,
+            n_heads=self.n_heads,
+            head_width=self.head_width,
+            segments=segments,
+            causal=causal,
+        )
+        return self.output(heads)
 
     def _from_memory(
         self, x: Tensor, memory: Tensor | None, cache: LayerCache | None

@@ -16,7 +16,7 @@ from heed.backbone.block_masks import Rules, block_mask
 from heed.backbone.flex import DEVICES, FlexAttention, flex
 from heed.backbone.kernels import Kernel, auto_attention, share_heads
 from heed.backbone.packed import Packed, Segments
-from heed.backbone.segment_attention import can_segment, segment_attention
+from heed.backbone.segment_attention import can_run, can_segment, segment_attention
 from heed.backbone.windowed import WindowedAttention
 
 try:
@@ -85,6 +85,15 @@ are larger than a row."""
 def short(segments: Segments) -> bool:
     """Whether rows are so short that `segment_attention` is the faster one."""
     return max(segments.queries.longest, segments.keys.longest) <= SEGMENTS_UNTIL
+
+
+def takes_projections(
+    kernel: Kernel, segments: Segments, head_width: int, device: torch.device
+) -> bool:
+    """Whether `projected_segment_attention` does what `packed_attention` would, in fewer passes."""
+    if isinstance(kernel, AutomaticAttention):
+        kernel = kernel.otherwise
+    return kernel is auto_attention and short(segments) and can_run(device.type, head_width)
 
 
 def can_vary(query: Tensor, window: int | None = None) -> bool:

@@ -62,11 +62,14 @@ def can_segment(*tensors: Tensor) -> bool:
     Ampere generation or newer with Triton, with a head width and type that there are kernels for.
     """
     first = tensors[0]
-    if first.shape[-1] not in WIDTHS or first.dtype not in DTYPES:
-        return False
     if any(x.dtype != first.dtype or x.device != first.device for x in tensors):
         return False
-    return _can_run(first.device.type)
+    return first.dtype in DTYPES and can_run(first.device.type, first.shape[-1])
+
+
+def can_run(kind: str, head_width: int) -> bool:
+    """The same for heads of this width on this kind of device."""
+    return head_width in WIDTHS and _can_run(kind)
 
 
 @torch.compiler.assume_constant_result
