@@ -2,11 +2,11 @@
 
     python benchmarks/packed_step.py --size base --arms packed compiled padded torch hf
 
-Rows have lengths like sentences (around 30 tokens) and a vocabulary of 32,000. Packed arms lay rows one
-after another up to a fixed number of positions a side; padded ones get batches of similar lengths
-of as many positions. Arms take turns; medians of real source and target tokens a second. All train
-in bf16 with fp32 weights, fused AdamW, clipping and dropout 0.1, in a bare loop. `--json FILE` keeps what
-is printed, `--profile` shows where the last arm spends its time.
+Rows have lengths like sentences (around 30 tokens) and a vocabulary of 32,000. Packed arms lay rows
+one after another up to a fixed number of positions a side; padded ones get batches of similar
+lengths of as many positions. Arms take turns; medians of real source and target tokens a second.
+All train in bf16 with fp32 weights, fused AdamW, clipping and dropout 0.1, in a bare loop. `--json
+FILE` keeps what is printed, `--profile` shows where the last arm spends its time.
 
 - packed, compiled: Heed's backbone on packed rows, as it is and as one CUDA graph each way;
 - varlen: compiled, with torch's attention for rows of different lengths in place of Heed's kernels;

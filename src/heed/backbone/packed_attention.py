@@ -7,6 +7,7 @@ longest row.
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,7 +131,7 @@ def varying_attention(
         window: How far a query sees to each side; None: everywhere.
     """
     known = VARLEN_OPTIONS
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if "is_causal" in known:
         options["is_causal"] = causal
     if "window_size" in known:
@@ -142,8 +143,8 @@ def varying_attention(
         else:
             key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
     # (1, H, N, K) -> (N, H, K)
-    assert varlen_attn is not None
-    found = varlen_attn(
+    vary: Any = varlen_attn
+    found = vary(
         *(x[0].transpose(0, 1).contiguous() for x in (query, key, value)),
         segments.queries.offsets,
         segments.keys.offsets,
@@ -193,7 +194,7 @@ def _by_rows(
     queries, keys = segments.queries, segments.keys
     # (1, H, N, K) -> (R + 1, H, L, K)
     rows = [_padded(x, layout) for x, layout in ((query, queries), (key, keys), (value, keys))]
-    real = torch.arange(keys.longest, device=key.device) < keys.offsets.diff()[:, None]
+    real = torch.arange(rows[1].shape[2], device=key.device) < keys.offsets.diff()[:, None]
     found = kernel(*rows, mask=real[:, None, None], bias=bias, causal=causal, dropout_p=dropout_p)
     # (R + 1, H, L, K) -> (N, H, K) -> (1, H, N, K)
     return found[queries.segments(), :, queries.positions()].transpose(0, 1)[None]
@@ -201,6 +202,9 @@ def _by_rows(
 
 def _padded(x: Tensor, layout: Packed) -> Tensor:
     """(1, H, N, K) -> (R + 1, H, L, K), arbitrary beyond each row's end."""
-    positions = torch.arange(layout.longest, device=x.device)
+    longest = layout.longest
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        longest = int(layout.offsets.diff().max())  # of these rows, which costs nothing to ask here
+    positions = torch.arange(longest, device=x.device)
     places = (layout.offsets[:-1, None] + positions).clamp(max=layout.width - 1)
     return x[0][:, places].transpose(0, 1)  # (H, R + 1, L, K) -> (R + 1, H, L, K)
