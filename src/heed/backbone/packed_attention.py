@@ -21,13 +21,12 @@ from heed.backbone.segment_attention import can_run, can_segment, segment_attent
 from heed.backbone.windowed import WindowedAttention
 
 try:
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 except ImportError:  # before torch 2.10
-    varlen_attn = None  # type: ignore[assignment]
-
-VARLEN_OPTIONS = (
-    frozenset(inspect.signature(varlen_attn).parameters) if varlen_attn else frozenset()
-)
+    VARLEN: Any = None
+else:
+    VARLEN = varlen.varlen_attn
+VARLEN_OPTIONS = frozenset(inspect.signature(VARLEN).parameters if VARLEN else ())
 """What this torch's function can be told; nothing if there is none."""
 
 
@@ -143,8 +142,7 @@ def varying_attention(
         else:
             key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
     # (1, H, N, K) -> (N, H, K)
-    vary: Any = varlen_attn
-    found = vary(
+    found = VARLEN(
         *(x[0].transpose(0, 1).contiguous() for x in (query, key, value)),
         segments.queries.offsets,
         segments.keys.offsets,

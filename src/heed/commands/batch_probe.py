@@ -117,13 +117,14 @@ def worst_batches(parts: Parts, stage: str, tokens: int, world: int) -> list[Any
     sampler: Any
     if stage == "train":
         sampler = TokenBudgetSampler(
-            lengths=rows.lengths, max_tokens=tokens, batch_size=None, seed=module.seed,
-            world_size=world,
+            lengths=module.train_lengths(), max_tokens=tokens, batch_size=None, seed=module.seed,
+            world_size=world, packed=module.packed,
         )  # fmt: skip
     else:
         sampler = EvaluationSampler(
             lengths=rows.lengths, max_tokens=tokens, batch_size=None, examples=rows.column("index")
         )
+    shape = sampler.shape if stage == "train" else None
     lengths = np.asarray(rows.lengths)
     batches = [batch for batch in sampler if batch]
     counts = np.array([len(batch) for batch in batches])
@@ -132,7 +133,7 @@ def worst_batches(parts: Parts, stage: str, tokens: int, world: int) -> list[Any
     sizes += [counts * widths[:, stream] for stream in range(widths.shape[1])]
     worst = list(dict.fromkeys(int(np.argmax(size)) for size in sizes))
     records = None if stage == "train" else module.records(split)
-    fetch, collate = BatchRows(rows, records), Collate(module.preparation)
+    fetch, collate = BatchRows(rows, records), Collate(module.preparation, shape)
     worst = worst if stage == "train" else worst[:1]
     return [collate(fetch[batches[number]]) for number in worst]
 

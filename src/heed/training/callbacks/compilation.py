@@ -33,8 +33,9 @@ class Compilation(Callback):
             task.compile_loss(mode="reduce-overhead" if graphs else None)
 
     def _pays(self, trainer: pl.Trainer, task: Any) -> bool:
-        packed = getattr(trainer.datamodule, "packed", False)  # type: ignore[attr-defined]
-        if task.device.type != "cuda" or not packed or trainer.accumulate_grad_batches > 1:
+        if task.device.type != "cuda" or trainer.accumulate_grad_batches > 1:
+            return False
+        if not getattr(trainer.datamodule, "packed", False):  # type: ignore[attr-defined]
             return False
         plain = type(trainer.strategy).__name__ in ("SingleDeviceStrategy", "DDPStrategy")
         return plain and trainer.estimated_stepping_batches - trainer.global_step >= WORTH
