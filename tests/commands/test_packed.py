@@ -77,7 +77,7 @@ def test_a_prefix_that_sees_itself_is_not_packed(heed) -> None:
         "check", "data.packed=true", "model.shape=decoder", "task.bidirectional_prefix=true"
     )
     assert answer.code == 2
-    assert "data.packed must be false with task.bidirectional_prefix" in answer.err
+    assert "data.packed must be auto or false with task.bidirectional_prefix" in answer.err
 
 
 def test_compiling_is_left_out_on_a_cpu(heed, tiny) -> None:

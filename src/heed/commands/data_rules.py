@@ -195,10 +195,10 @@ def packing_is_possible(frozen: Config, folders: list[Path]) -> Iterator[UserErr
     ):
         yield UserError(f"data.packed must be auto, true or false, but is {shown(packed)}")
     elif packed is True and not can_pack(frozen):
+        streaming = frozen["data"].get("streaming")
+        why = "data.streaming" if streaming else "task.bidirectional_prefix, which sees rows whole"
         yield UserError(
-            "data.packed must be false with task.bidirectional_prefix, which sees rows as a whole, "
-            "but is true",
-            "leave data.packed out",
+            f"data.packed must be auto or false with {why}, but is true", "leave data.packed out"
         )
 
 

@@ -11,8 +11,8 @@ Config = dict[str, Any]
 
 def can_pack(config: Config) -> bool:
     """Whether the task can be trained on packed rows: not where a decoder's prefix sees all of
-    itself."""
-    return not config["task"].get("bidirectional_prefix")
+    itself, nor on rows that are streamed."""
+    return not config["task"].get("bidirectional_prefix") and not config["data"].get("streaming")
 
 
 def packs(config: Config) -> bool:
