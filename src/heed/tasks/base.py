@@ -94,8 +94,7 @@ class Task(pl.LightningModule):
         self.carried_over: Any = None  # what it has of the weights of a run that it starts from
         self.step_guard: StepGuard | None = None  # asked before every optimizer step
         self.batch_losses: list[Tensor] = []  # summed losses of this step's batches, this process
-        self._training_loss: Callable[[Any], Loss] = self.loss
-        self._compiled = False
+        self._compiled_loss: Callable[[Any], Loss] | None = None
         self._step_sum: Tensor | None = None  # loss of the step in flight
         self._step_count: Tensor | None = None  # what its gradients are sums over
         self._step_loss: Tensor | None = None  # mean loss of the step, all processes
@@ -164,9 +163,9 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The summed loss; `on_before_optimizer_step` turns its gradients into means."""
         self.work = _work("train", batch)
-        loss = self._training_loss(batch)
+        loss = (self._compiled_loss or self.loss)(batch)
         count, total = loss.count.detach(), loss.sum.detach()
-        if self._compiled:  # what a CUDA graph gives is overwritten by the next step
+        if self._compiled_loss:  # what a CUDA graph gives is overwritten by the next step
             count, total = count.clone(), total.clone()
         self.batch_losses.append(total)
         self._step_sum = total if self._step_sum is None else self._step_sum + total
@@ -177,8 +176,7 @@ class Task(pl.LightningModule):
 
     def compile_loss(self, mode: str | None = None) -> None:
         """Have the loss of training batches compiled; evaluation stays as it is."""
-        self._training_loss = torch.compile(self.loss, dynamic=False, mode=mode)
-        self._compiled = True
+        self._compiled_loss = torch.compile(self.loss, dynamic=False, mode=mode)
 
     @property
     def _engine_owns_gradients(self) -> bool:
