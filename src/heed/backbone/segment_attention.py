@@ -1,0 +1,283 @@
+"""Attention over packed rows that are short, by the kernels of `segment_kernels.py`.
+
+Queries, keys and values may come as one projection, as queries and a projection to keys and values,
+or apart; their gradients come back in the same form, each written once.
+
+Legend: R rows, H heads, G groups of heads, Nq queries, Nk keys, K head width.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import os
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from heed.backbone.packed import Segments
+
+WIDTHS = (16, 32, 64, 128, 256)
+"""Head widths that there are kernels for."""
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+TILE_BYTES = 16384
+"""No tile of queries or keys is larger than this, so that those of a program fit a multiprocessor's
+shared memory."""
+LONGEST_ALONE = 256
+"""Rows up to this are each done by one program a head."""
+
+
+class Plan(NamedTuple):
+    """How a kernel is launched.
+
+    Args:
+        queries: Of a tile: 16, 32, 64 or 128; likewise `keys`.
+        warps: Of a program.
+        stages: Tiles that a loop reads ahead, and the one it works on.
+    """
+
+    queries: int
+    keys: int
+    warps: int
+    stages: int = 1
+
+
+def plan(longest_queries: int, longest_keys: int, width: int, itemsize: int) -> Plan:
+    """Tiles for rows of these lengths."""
+    most = min(64, TILE_BYTES // (width * itemsize))
+    queries, keys = (_tile(x, most) for x in (longest_queries, longest_keys))
+    return Plan(queries, keys, warps=4 if max(queries, keys) > 32 else 2)
+
+
+def _tile(longest: int, most: int) -> int:
+    return max(16, min(most, 1 << max(longest - 1, 1).bit_length()))
+
+
+def can_segment(*tensors: Tensor) -> bool:
+    """Whether queries, keys and values like these can be computed here: on an NVIDIA GPU of the
+    Ampere generation or newer with Triton, with a head width and type that there are kernels for.
+    """
+    first = tensors[0]
+    if first.shape[-1] not in WIDTHS or first.dtype not in DTYPES:
+        return False
+    if any(x.dtype != first.dtype or x.device != first.device for x in tensors):
+        return False
+    if not _has_triton():
+        return False
+    if first.device.type != "cuda":
+        return os.environ.get("TRITON_INTERPRET") == "1"
+    if torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_capability(first.device) >= (8, 0)
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def segment_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    segments: Segments,
+    causal: bool = False,
+) -> Tensor:
+    """Each row's queries gather the values of the row with their number; what is left: zeros.
+
+    Args:
+        query: (1, H, Nq, K).
+        key: (1, G, Nk, K); G divides H. Likewise `value`.
+        segments: Which positions are one row.
+        causal: Position t of a row sees 0..t of it; queries and keys are then the same positions.
+
+    Returns:
+        (1, H, Nq, K), which lies so that transposing to (1, Nq, H, K) makes it contiguous.
+    """
+    # (1, H, N, K) -> (N, H, K)
+    parts = [x[0].transpose(0, 1) for x in (query, key, value)]
+    found = _attend(parts, segments, query.shape[1], causal)
+    return found.transpose(0, 1)[None]
+
+
+def projected_segment_attention(
+    parts: list[Tensor], *, n_heads: int, head_width: int, segments: Segments, causal: bool = False
+) -> Tensor:
+    """The same over projections, whose gradients are then not put together from three.
+
+    Args:
+        parts: (1, N, (H + 2 G) K), queries, keys and values of each position; or (1, Nq, H K) and
+            (1, Nk, 2 G K), those of cross attention.
+        n_heads: H.
+        head_width: K.
+        segments: Which positions are one row.
+        causal: As in `segment_attention`.
+
+    Returns:
+        (1, Nq, H K).
+    """
+    heads = [x[0].unflatten(-1, (-1, head_width)) for x in parts]  # (N, heads, K) each
+    return _attend(heads, segments, n_heads, causal).flatten(1)[None]
+
+
+def _attend(parts: list[Tensor], segments: Segments, n_heads: int, causal: bool) -> Tensor:
+    """(N, heads, K) each -> (Nq, H, K)."""
+    queries, keys = segments.queries, segments.keys
+    lie = (queries.offsets, keys.offsets, queries.rows, queries.longest, keys.longest)
+    found, _ = _operator()(parts, *lie, n_heads, causal)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _split(parts: list[Tensor], n_heads: int) -> list[Tensor]:
+    """Views (Nq, H, K), (Nk, G, K), (Nk, G, K) of one, two or three tensors."""
+    if len(parts) == 3:
+        return list(parts)
+    if len(parts) == 2:
+        return [parts[0], *parts[1].chunk(2, 1)]
+    groups = (parts[0].shape[1] - n_heads) // 2
+    return list(parts[0].split([n_heads, groups, groups], 1))
+
+
+LAYOUT = (
+    "Tensor query_offsets, Tensor key_offsets, SymInt rows, SymInt longest_queries, "
+    "SymInt longest_keys, SymInt n_heads, bool causal"
+)
+
+
+@functools.cache
+def _operator() -> Any:
+    """The operator that torch knows, also while it compiles; made at the first use."""
+    forward = torch.library.custom_op(
+        "heed::segment_attention",
+        _forward,
+        mutates_args=(),
+        schema=f"(Tensor[] parts, {LAYOUT}) -> (Tensor, Tensor)",
+    )
+    backward = torch.library.custom_op(
+        "heed::segment_attention_backward",
+        _backward,
+        mutates_args=(),
+        schema=f"(Tensor gradient, Tensor[] parts, Tensor output, Tensor log_sums, {LAYOUT}) "
+        "-> Tensor[]",
+    )
+    forward.register_fake(lambda parts, *lie: _empty_results(parts, lie[-2]))
+    backward.register_fake(lambda _gradient, parts, *_: [x.new_empty(x.shape) for x in parts])
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        parts, query_offsets, key_offsets, *ctx.rest = inputs
+        ctx.save_for_backward(*parts, *output, query_offsets, key_offsets)
+        ctx.mark_non_differentiable(output[1])
+
+    def differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+        *parts, output, log_sums, query_offsets, key_offsets = ctx.saved_tensors
+        lie = (query_offsets, key_offsets, *ctx.rest)
+        return backward(gradient, parts, output, log_sums, *lie), *(None for _ in lie)
+
+    forward.register_autograd(differentiate, setup_context=keep)
+    return forward
+
+
+def _empty_results(parts: list[Tensor], n_heads: int) -> tuple[Tensor, Tensor]:
+    positions, _, width = parts[0].shape
+    output = parts[0].new_empty(positions, n_heads, width)
+    return output, parts[0].new_empty(n_heads, positions, dtype=torch.float32)
+
+
+def _forward(
+    parts: list[Tensor],
+    query_offsets: Tensor,
+    key_offsets: Tensor,
+    rows: int,
+    longest_queries: int,
+    longest_keys: int,
+    n_heads: int,
+    causal: bool,
+) -> tuple[Tensor, Tensor]:
+    """(N, heads, K) each -> (Nq, H, K) and the logarithms to base 2 of the sums, (H, Nq)."""
+    from heed.backbone.segment_kernels import forward_kernel
+
+    output, log_sums = _empty_results(parts, n_heads)
+    tensors = [_dense(x) for x in _split(parts, n_heads)]
+    width = output.shape[2]
+    chosen = plan(longest_queries, longest_keys, width, output.element_size())
+    segments = query_offsets.shape[0] - 1
+    shared = max(1, longest_queries // LONGEST_ALONE)  # programs a row
+    forward_kernel[(segments * n_heads, shared)](
+        *tensors,
+        *(output, log_sums, query_offsets, key_offsets, rows, output.shape[0]),
+        *(stride for x in tensors for stride in x.stride()[:2]),
+        _scale(width),
+        HEADS=n_heads,
+        SHARED=n_heads // tensors[1].shape[1],
+        WIDTH=width,
+        QUERIES=chosen.queries,
+        KEYS=chosen.keys,
+        CAUSAL=causal,
+        PRECISION=_precision(),
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
+    return output, log_sums
+
+
+def _backward(
+    gradient: Tensor,
+    parts: list[Tensor],
+    output: Tensor,
+    log_sums: Tensor,
+    query_offsets: Tensor,
+    key_offsets: Tensor,
+    rows: int,
+    longest_queries: int,
+    longest_keys: int,
+    n_heads: int,
+    causal: bool,
+) -> list[Tensor]:
+    """(Nq, H, K) and what `_forward` was given and gave -> the gradients of the parts."""
+    from heed.backbone.segment_kernels import backward_kernel
+
+    tensors = [_dense(x) for x in (*_split(parts, n_heads), gradient)]
+    results = [x.new_empty(x.shape) for x in parts]
+    gradients = _split(results, n_heads)
+    width, groups = output.shape[2], tensors[1].shape[1]
+    chosen = plan(longest_queries, longest_keys, width, output.element_size())
+    segments = query_offsets.shape[0] - 1
+    shared = max(1, max(longest_queries, longest_keys) // LONGEST_ALONE)  # programs a row
+    backward_kernel[(segments * groups, shared)](
+        *tensors[:3],
+        *(output, log_sums, tensors[3], *gradients),
+        *(query_offsets, key_offsets, rows, output.shape[0]),
+        *(stride for x in tensors for stride in x.stride()[:2]),
+        *(x.stride(0) for x in gradients),
+        _scale(width),
+        width**-0.5,
+        HEADS=n_heads,
+        SHARED=n_heads // groups,
+        WIDTH=width,
+        QUERIES=chosen.queries,
+        KEYS=chosen.keys,
+        CAUSAL=causal,
+        PRECISION=_precision(),
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
+    return results
+
+
+def _dense(x: Tensor) -> Tensor:
+    """With the numbers of a head side by side."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _scale(width: int) -> float:
+    """Of scores, so that exp2 of them are weights."""
+    return width**-0.5 / math.log(2.0)
+
+
+def _precision() -> str:
+    """How fp32 is multiplied; half precision is not concerned."""
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
