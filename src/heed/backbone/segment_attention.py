@@ -22,9 +22,9 @@ from heed.backbone.packed import Segments
 WIDTHS = (16, 32, 64, 128, 256)
 """Head widths that there are kernels for."""
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-TILE_BYTES = 16384
-"""No tile of queries or keys is larger than this, so that those of a program fit a multiprocessor's
-shared memory."""
+TILE_BYTES = 8192
+"""No tile of queries or keys is larger than this, so that those of a program stay in registers."""
+LARGEST_TILE = 64
 LONGEST_ALONE = 256
 """Rows up to this are each done by one program a head."""
 
@@ -45,10 +45,13 @@ class Plan(NamedTuple):
 
 
 def plan(longest_queries: int, longest_keys: int, width: int, itemsize: int) -> Plan:
-    """Tiles for rows of these lengths."""
-    most = min(64, TILE_BYTES // (width * itemsize))
+    """Tiles for rows of these lengths, of either pass."""
+    most = min(LARGEST_TILE, TILE_BYTES // (width * itemsize))
     queries, keys = (_tile(x, most) for x in (longest_queries, longest_keys))
-    return Plan(queries, keys, warps=4 if max(queries, keys) > 32 else 2)
+    return Plan(queries, keys, warps=4 if max(queries, keys) * width > 16 * 64 else 2)
+
+
+forward_plan = backward_plan = plan
 
 
 def _tile(longest: int, most: int) -> int:
@@ -203,7 +206,7 @@ def _forward(
     output, log_sums = _empty_results(parts, n_heads)
     tensors = [_dense(x) for x in _split(parts, n_heads)]
     width = output.shape[2]
-    chosen = plan(longest_queries, longest_keys, width, output.element_size())
+    chosen = forward_plan(longest_queries, longest_keys, width, output.element_size())
     segments = query_offsets.shape[0] - 1
     shared = max(1, longest_queries // LONGEST_ALONE)  # programs a row
     forward_kernel[(segments * n_heads, shared)](
@@ -244,7 +247,7 @@ def _backward(
     results = [x.new_empty(x.shape) for x in parts]
     gradients = _split(results, n_heads)
     width, groups = output.shape[2], tensors[1].shape[1]
-    chosen = plan(longest_queries, longest_keys, width, output.element_size())
+    chosen = backward_plan(longest_queries, longest_keys, width, output.element_size())
     segments = query_offsets.shape[0] - 1
     shared = max(1, max(longest_queries, longest_keys) // LONGEST_ALONE)  # programs a row
     backward_kernel[(segments * groups, shared)](
