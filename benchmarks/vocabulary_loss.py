@@ -5,7 +5,7 @@
 Needs torch and Heed's source. Arms take turns in one process: torch's linear layer and
 `F.cross_entropy`, the same layer and `heed.heads.loss`, and both in one (`heed.heads.
 projected_loss`); with `--compile`, torch's compiled too. Medians of milliseconds (of all threads on
-a CPU) and the peak of what was allocated beyond the inputs (of a GPU; on a CPU what the profiler saw).
+a CPU) and the peak of what was allocated beyond the inputs (on a CPU: as the profiler saw it).
 """
 
 from __future__ import annotations

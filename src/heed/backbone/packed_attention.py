@@ -19,6 +19,7 @@ from heed.backbone.block_masks import Rules, block_mask
 from heed.backbone.flex import DEVICES, FlexAttention, flex
 from heed.backbone.kernels import Kernel, auto_attention, share_heads
 from heed.backbone.packed import Packed, Segments
+from heed.backbone.segment_attention import LONGEST, can_segment, segment_attention
 from heed.backbone.windowed import WindowedAttention
 
 
@@ -36,8 +37,9 @@ def packed_attention(
     """What a kernel computes row by row, of all rows together.
 
     Flex attention looks at blocks of the long row that share a row. In place of the automatic
-    kernel, with or without a window, FlashAttention for rows of different lengths is taken where it
-    can be. Any other kernel is given the rows padded to the longest.
+    kernel, Heed's own for short rows is taken where it can be, and FlashAttention for rows of
+    different lengths where they are longer or there is a window. Any other kernel is given the rows
+    padded to the longest.
 
     Args:
         kernel: What to compute.
@@ -59,6 +61,9 @@ def packed_attention(
     window, inner = None, kernel
     if isinstance(kernel, WindowedAttention):
         window, inner = kernel.window, kernel.kernel
+    short = max(segments.queries.longest, segments.keys.longest) <= LONGEST and window is None
+    if inner is auto_attention and plain and short and can_segment(query, key, value):
+        return segment_attention(query, key, value, segments=segments, causal=causal)
     if inner is auto_attention and plain and can_vary(query, window):
         return varying_attention(query, key, value, segments=segments, causal=causal, window=window)
     return _by_rows(

@@ -8,7 +8,6 @@ Legend: R rows, H heads, G groups of heads, Nq queries, Nk keys, K head width.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import math
 import os
@@ -21,6 +20,8 @@ from heed.backbone.packed import Segments
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Head widths that there are kernels for."""
+LONGEST = 256
+"""Rows up to this are short, and `auto` takes these kernels; FlashAttention for longer ones."""
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 TILE_BYTES = 8192
 """No tile of queries or keys is larger than this, so that those of a program stay in registers."""
@@ -67,18 +68,17 @@ def can_segment(*tensors: Tensor) -> bool:
         return False
     if any(x.dtype != first.dtype or x.device != first.device for x in tensors):
         return False
-    if not _has_triton():
+    return _has_kernels(first.device.type)
+
+
+@torch.compiler.assume_constant_result
+def _has_kernels(device: str) -> bool:
+    """Whether there is a Triton, and what it needs; its interpreter needs no GPU."""
+    if importlib.util.find_spec("triton") is None:
         return False
-    if first.device.type != "cuda":
+    if device != "cuda":
         return os.environ.get("TRITON_INTERPRET") == "1"
-    if torch.version.hip is not None:
-        return False
-    return torch.cuda.get_device_capability(first.device) >= (8, 0)
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def segment_attention(
@@ -130,7 +130,7 @@ def _attend(parts: list[Tensor], segments: Segments, n_heads: int, causal: bool)
     """(N, heads, K) each -> (Nq, H, K)."""
     queries, keys = segments.queries, segments.keys
     lie = (queries.offsets, keys.offsets, queries.rows, queries.longest, keys.longest)
-    found, _ = _operator()(parts, *lie, n_heads, causal)
+    found, _ = torch.ops.heed.segment_attention(parts, *lie, n_heads, causal)
     assert isinstance(found, Tensor)
     return found
 
@@ -143,45 +143,6 @@ def _split(parts: list[Tensor], n_heads: int) -> list[Tensor]:
         return [parts[0], *parts[1].chunk(2, 1)]
     groups = (parts[0].shape[1] - n_heads) // 2
     return list(parts[0].split([n_heads, groups, groups], 1))
-
-
-LAYOUT = (
-    "Tensor query_offsets, Tensor key_offsets, SymInt rows, SymInt longest_queries, "
-    "SymInt longest_keys, SymInt n_heads, bool causal"
-)
-
-
-@functools.cache
-def _operator() -> Any:
-    """The operator that torch knows, also while it compiles; made at the first use."""
-    forward = torch.library.custom_op(
-        "heed::segment_attention",
-        _forward,
-        mutates_args=(),
-        schema=f"(Tensor[] parts, {LAYOUT}) -> (Tensor, Tensor)",
-    )
-    backward = torch.library.custom_op(
-        "heed::segment_attention_backward",
-        _backward,
-        mutates_args=(),
-        schema=f"(Tensor gradient, Tensor[] parts, Tensor output, Tensor log_sums, {LAYOUT}) "
-        "-> Tensor[]",
-    )
-    forward.register_fake(lambda parts, *lie: _empty_results(parts, lie[-2]))
-    backward.register_fake(lambda _gradient, parts, *_: [x.new_empty(x.shape) for x in parts])
-
-    def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        parts, query_offsets, key_offsets, *ctx.rest = inputs
-        ctx.save_for_backward(*parts, *output, query_offsets, key_offsets)
-        ctx.mark_non_differentiable(output[1])
-
-    def differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
-        *parts, output, log_sums, query_offsets, key_offsets = ctx.saved_tensors
-        lie = (query_offsets, key_offsets, *ctx.rest)
-        return backward(gradient, parts, output, log_sums, *lie), *(None for _ in lie)
-
-    forward.register_autograd(differentiate, setup_context=keep)
-    return forward
 
 
 def _empty_results(parts: list[Tensor], n_heads: int) -> tuple[Tensor, Tensor]:
@@ -284,3 +245,39 @@ def _scale(width: int) -> float:
 def _precision() -> str:
     """How fp32 is multiplied; half precision is not concerned."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    parts, query_offsets, key_offsets, *ctx.rest = inputs
+    ctx.save_for_backward(*parts, *output, query_offsets, key_offsets)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+    *parts, output, log_sums, query_offsets, key_offsets = ctx.saved_tensors
+    lie = (query_offsets, key_offsets, *ctx.rest)
+    gradients = torch.ops.heed.segment_attention_backward(gradient, parts, output, log_sums, *lie)
+    return gradients, *(None for _ in lie)
+
+
+# As operators that torch knows, they are not looked into while it compiles.
+_LAYOUT = (
+    "Tensor query_offsets, Tensor key_offsets, SymInt rows, SymInt longest_queries, "
+    "SymInt longest_keys, SymInt n_heads, bool causal"
+)
+_forward_operator = torch.library.custom_op(
+    "heed::segment_attention",
+    _forward,
+    mutates_args=(),
+    schema=f"(Tensor[] parts, {_LAYOUT}) -> (Tensor, Tensor)",
+)
+_backward_operator = torch.library.custom_op(
+    "heed::segment_attention_backward",
+    _backward,
+    mutates_args=(),
+    schema=f"(Tensor gradient, Tensor[] parts, Tensor output, Tensor log_sums, {_LAYOUT}) "
+    "-> Tensor[]",
+)
+_forward_operator.register_fake(lambda parts, *lie: _empty_results(parts, lie[-2]))
+_backward_operator.register_fake(lambda _, parts, *rest: [x.new_empty(x.shape) for x in parts])
+_forward_operator.register_autograd(_differentiate, setup_context=_keep)
