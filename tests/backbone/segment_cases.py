@@ -84,7 +84,7 @@ class Case:
     def automatic(self, *given: Tensor) -> Tensor:
         """As attention layers call it, which must come to the same kernels."""
         called = []
-        kernel = module.segment_attention
+        kernel, module.LONGEST = module.segment_attention, 100
         module.segment_attention = lambda *x, **how: called.append(1) or kernel(*x, **how)
         heads = (self.split(x) for x in given)
         found = packed_attention(auto_attention, *heads, segments=self.segments, causal=self.causal)

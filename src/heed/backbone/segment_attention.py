@@ -20,8 +20,10 @@ from heed.backbone.packed import Segments
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Head widths that there are kernels for."""
-LONGEST = 256
-"""Rows up to this are short, and `auto` takes these kernels; FlashAttention for longer ones."""
+LONGEST = 0
+"""Rows up to this are short, and `auto` takes these kernels. 0: none yet, since nothing is chosen
+that was not measured, and these were compiled for a GPU but not timed on one
+(`benchmarks/segment_attention.py`)."""
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 TILE_BYTES = 8192
 """No tile of queries or keys is larger than this, so that those of a program stay in registers."""
