@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from heed.backbone import packed_attention
+from heed.backbone import segment_attention
 from heed.backbone.layout import Padded
 from heed.backbone.packed import Layout, Packed
 from heed.backbone.transformer import Transformer
@@ -165,7 +165,7 @@ class Loop:
 
     def time(self, steps: int) -> float:
         """Seconds of a step."""
-        packed_attention.SEGMENTS_UNTIL = 0 if self.arm == "varlen" else 256
+        segment_attention.LONGEST = 0 if self.arm == "varlen" else 256
         torch.cuda.synchronize()
         began = time.perf_counter()
         for number in range(steps):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from heed.backbone import kernels
+from heed.backbone import batched_attention, kernels
 from heed.backbone.additive import AdditiveAttention
 from heed.backbone.kernels import (
     FUSED_FROM,
@@ -174,9 +174,12 @@ def test_long_rows_train_by_the_fused_kernel(
     length: int, biased: bool, dropout_p: float, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = []
-    for name in ("reference_attention", "sdpa_attention"):
-        monkeypatch.setattr(kernels, name, lambda *_, name=name, **__: called.append(name))
+    for module in (kernels, batched_attention):
+        for name in {"batched_attention", "reference_attention", "sdpa_attention"} & set(
+            vars(module)
+        ):
+            monkeypatch.setattr(module, name, lambda *_, name=name, **__: called.append(name))
     query, key = torch.zeros(1, 1, 2, K), torch.zeros(1, 1, length, K)
     bias = torch.zeros(1, 1, 2, length) if biased else None
     auto_attention(query, key, key, bias=bias, dropout_p=dropout_p)
-    assert called == ["sdpa_attention" if fused else "reference_attention"]
+    assert called == ["sdpa_attention" if fused else "batched_attention"]

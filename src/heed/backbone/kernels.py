@@ -175,9 +175,13 @@ def auto_attention(
     """The kernel that measured fastest (docs/notes/speed.md, docs/results.md); see `Kernel`."""
     kernel: Kernel = sdpa_attention
     fused = dropout_p == 0.0 and bias is None and key.shape[2] >= FUSED_FROM
-    written_out = dropout_p > 0.0 or torch.is_grad_enabled() or query.shape[2] <= FEW_QUERIES
-    if query.device.type == "cpu" and not fused and written_out:
-        kernel = reference_attention
+    if query.device.type == "cpu" and not fused:
+        if torch.is_grad_enabled():
+            from heed.backbone.batched_attention import batched_attention  # built on this module
+
+            kernel = batched_attention
+        elif dropout_p > 0.0 or query.shape[2] <= FEW_QUERIES:
+            kernel = reference_attention
     return kernel(query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p)
 
 

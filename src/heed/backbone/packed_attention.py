@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heed.backbone import segment_attention
 from heed.backbone.automatic import AutomaticAttention
 from heed.backbone.block_masks import Rules, block_mask
 from heed.backbone.flex import DEVICES, FlexAttention, flex
 from heed.backbone.kernels import Kernel, auto_attention, share_heads
 from heed.backbone.packed import Packed, Segments
-from heed.backbone.segment_attention import can_run, can_segment, segment_attention
 from heed.backbone.windowed import WindowedAttention
 
 try:
@@ -44,8 +44,9 @@ def packed_attention(
     """What a kernel computes row by row, of all rows together.
 
     Flex attention looks at blocks of the long row that share a row. In place of the automatic
-    kernel, with or without a window, FlashAttention for rows of different lengths is taken where it
-    can be. Any other kernel is given the rows padded to the longest.
+    kernel, Heed's own for short rows is taken where it can be, and FlashAttention for rows of
+    different lengths where they are longer or there is a window. Any other kernel is given the rows
+    padded to the longest.
 
     Args:
         kernel: What to compute.
@@ -68,8 +69,15 @@ def packed_attention(
     if isinstance(kernel, WindowedAttention):
         window, inner = kernel.window, kernel.kernel
     plain = plain and inner is auto_attention
-    if plain and window is None and short(segments) and can_segment(query, key, value):
-        return segment_attention(query, key, value, segments=segments, causal=causal)
+    if (
+        plain
+        and window is None
+        and _short(segments)
+        and segment_attention.can_segment(query, key, value)
+    ):
+        return segment_attention.segment_attention(
+            query, key, value, segments=segments, causal=causal
+        )
     if plain and can_vary(query, window):
         return varying_attention(query, key, value, segments=segments, causal=causal, window=window)
     return _by_rows(
@@ -77,14 +85,10 @@ def packed_attention(
     )
 
 
-SEGMENTS_UNTIL = 256
-"""Rows no longer than this are attended to by Heed's own kernels, which lose no time on tiles that
-are larger than a row."""
-
-
-def short(segments: Segments) -> bool:
+def _short(segments: Segments) -> bool:
     """Whether rows are so short that `segment_attention` is the faster one."""
-    return max(segments.queries.longest, segments.keys.longest) <= SEGMENTS_UNTIL
+    longest = max(segments.queries.longest, segments.keys.longest)
+    return longest <= segment_attention.LONGEST
 
 
 def takes_projections(
@@ -93,7 +97,11 @@ def takes_projections(
     """Whether `projected_segment_attention` does what `packed_attention` would, in fewer passes."""
     if isinstance(kernel, AutomaticAttention):
         kernel = kernel.otherwise
-    return kernel is auto_attention and short(segments) and can_run(device.type, head_width)
+    return (
+        kernel is auto_attention
+        and _short(segments)
+        and segment_attention.can_run(device.type, head_width)
+    )
 
 
 def can_vary(query: Tensor, window: int | None = None) -> bool:

@@ -20,6 +20,9 @@ from heed.backbone.packed import Segments
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Head widths that there are kernels for."""
+LONGEST = 256
+"""Rows up to this are short, and `auto` takes these kernels. Measured around 30 tokens, where they
+take 2.2 ms of a step in place of 7.6 (docs/notes/speed.md)."""
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 TILE_BYTES = 8192
 """No tile of queries or keys is larger than this, so that those of a program stay in registers."""
@@ -67,16 +70,17 @@ def can_segment(*tensors: Tensor) -> bool:
     return first.dtype in DTYPES and can_run(first.device.type, first.shape[-1])
 
 
-def can_run(kind: str, head_width: int) -> bool:
+def can_run(device: str, head_width: int) -> bool:
     """The same for heads of this width on this kind of device."""
-    return head_width in WIDTHS and _can_run(kind)
+    return head_width in WIDTHS and _has_kernels(device)
 
 
 @torch.compiler.assume_constant_result
-def _can_run(kind: str) -> bool:
+def _has_kernels(device: str) -> bool:
+    """Whether there is a Triton, and what it needs; its interpreter needs no GPU."""
     if importlib.util.find_spec("triton") is None:
         return False
-    if kind != "cuda":
+    if device != "cuda":
         return os.environ.get("TRITON_INTERPRET") == "1"
     return torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
 
@@ -143,12 +147,6 @@ def _split(parts: list[Tensor], n_heads: int) -> list[Tensor]:
         return [parts[0], *parts[1].chunk(2, 1)]
     groups = (parts[0].shape[1] - n_heads) // 2
     return list(parts[0].split([n_heads, groups, groups], 1))
-
-
-LAYOUT = (
-    "Tensor query_offsets, Tensor key_offsets, SymInt rows, SymInt longest_queries, "
-    "SymInt longest_keys, SymInt n_heads, bool causal"
-)
 
 
 def _empty_results(parts: list[Tensor], n_heads: int) -> tuple[Tensor, Tensor]:
@@ -253,37 +251,37 @@ def _precision() -> str:
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
-def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
-    *parts, output, log_sums, query_offsets, key_offsets = ctx.saved_tensors
-    lie = (query_offsets, key_offsets, *ctx.rest)
-    backward = torch.ops.heed.segment_attention_backward
-    return backward(gradient, parts, output, log_sums, *lie), *(None for _ in lie)
-
-
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     parts, query_offsets, key_offsets, *ctx.rest = inputs
     ctx.save_for_backward(*parts, *output, query_offsets, key_offsets)
     ctx.mark_non_differentiable(output[1])
 
 
-def _register() -> None:
-    """Make operators that torch knows, also while it compiles; Triton is not looked for yet."""
-    forward = torch.library.custom_op(
-        "heed::segment_attention",
-        _forward,
-        mutates_args=(),
-        schema=f"(Tensor[] parts, {LAYOUT}) -> (Tensor, Tensor)",
-    )
-    backward = torch.library.custom_op(
-        "heed::segment_attention_backward",
-        _backward,
-        mutates_args=(),
-        schema=f"(Tensor gradient, Tensor[] parts, Tensor output, Tensor log_sums, {LAYOUT}) "
-        "-> Tensor[]",
-    )
-    forward.register_fake(lambda parts, *lie: _empty_results(parts, lie[-2]))
-    backward.register_fake(lambda _gradient, parts, *_: [x.new_empty(x.shape) for x in parts])
-    forward.register_autograd(_differentiate, setup_context=_keep)
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+    *parts, output, log_sums, query_offsets, key_offsets = ctx.saved_tensors
+    lie = (query_offsets, key_offsets, *ctx.rest)
+    gradients = torch.ops.heed.segment_attention_backward(gradient, parts, output, log_sums, *lie)
+    return gradients, *(None for _ in lie)
 
 
-_register()
+# As operators that torch knows, they are not looked into while it compiles.
+_LAYOUT = (
+    "Tensor query_offsets, Tensor key_offsets, SymInt rows, SymInt longest_queries, "
+    "SymInt longest_keys, SymInt n_heads, bool causal"
+)
+_forward_operator = torch.library.custom_op(
+    "heed::segment_attention",
+    _forward,
+    mutates_args=(),
+    schema=f"(Tensor[] parts, {_LAYOUT}) -> (Tensor, Tensor)",
+)
+_backward_operator = torch.library.custom_op(
+    "heed::segment_attention_backward",
+    _backward,
+    mutates_args=(),
+    schema=f"(Tensor gradient, Tensor[] parts, Tensor output, Tensor log_sums, {_LAYOUT}) "
+    "-> Tensor[]",
+)
+_forward_operator.register_fake(lambda parts, *lie: _empty_results(parts, lie[-2]))
+_backward_operator.register_fake(lambda _, parts, *rest: [x.new_empty(x.shape) for x in parts])
+_forward_operator.register_autograd(_differentiate, setup_context=_keep)
