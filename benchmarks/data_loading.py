@@ -273,7 +273,7 @@ def batches(asked: argparse.Namespace) -> dict[str, Any]:
     from heed.data.sampler import TokenBudgetSampler
 
     found = {}
-    print("\nmilliseconds a batch (processor): reading, and with padding")
+    print("\nmilliseconds a batch (processor): reading, with padding, padded row by row")
     with tempfile.TemporaryDirectory() as folder:
         rows, preparation = entry(folder, 200_000, 15)
         for budget in (4096, 25000):
@@ -285,6 +285,9 @@ def batches(asked: argparse.Namespace) -> dict[str, Any]:
             arms: dict[str, Callable[[], Any]] = {
                 "read": lambda n=numbers, f=fetch: [f[one] for one in n],
                 "read and padded": lambda n=numbers, f=fetch, c=collate: [c(f[one]) for one in n],
+                "row by row": lambda n=numbers, f=fetch, c=collate: [
+                    c((list(f[one][0]), None)) for one in n
+                ],
             }
             times = in_turns(arms, asked.rounds)
             found[str(budget)] = {name: 1000 * t["cpu"] / BATCHES for name, t in times.items()}
