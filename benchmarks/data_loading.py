@@ -1,12 +1,13 @@
 """What the data costs: tokenizing, reading batches, memory against rows. Prints tables and JSON.
 
-    python benchmarks/data_loading.py [--parts tokens batches memory] [--data FOLDER/multi30k]
-        [--rows 100000] [--rounds 3] [--most-rows 10000000] [--output FILE.json]
+    python benchmarks/data_loading.py [--parts tokens stream batches memory] [--rounds 3]
+        [--data FOLDER/multi30k] [--rows 100000] [--most-rows 10000000] [--output FILE.json]
 
 tokens: texts to token rows. Arms in turn, each `--rounds` times: `encode_batch` of the tokenizers
 library (which keeps nothing), `datasets.map(batched=True)`, and Heed from records to its cache on
-disk. batches: reading and padding a training batch of 4k and 25k token positions. memory: most
-resident memory of a process that trains on so many rows, and of one that encodes them.
+disk. stream: a pass over a file that is streamed. batches: reading and padding a training batch of
+4k and 25k token positions. memory: most resident memory of a process that trains on so many rows,
+and of one that encodes them.
 """
 
 from __future__ import annotations
@@ -145,6 +146,69 @@ def tokens(asked: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def stream(asked: argparse.Namespace) -> dict[str, Any]:
+    """Sentences a second of a stream from a file: read, tokenized, shuffled, batched, padded."""
+    from heed.data.corpus import Corpus
+    from heed.data.pairs import PairPreparation
+    from heed.data.records import Pairs
+    from heed.data.sources import FileSource
+    from heed.data.streamed_module import StreamedDataModule
+    from heed.text.train import train_tokenizer
+
+    source, target = next(iter(corpora(asked.data, asked.rows).values()))
+    texts = source[:20000] + target[:20000]
+    tokenizer = train_tokenizer(texts, algorithm="bpe", vocabulary_size=VOCABULARY)
+    preparation = PairPreparation(
+        source_tokenizer=tokenizer,
+        target_tokenizer=tokenizer,
+        max_source_length=256,
+        max_target_length=256,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [
+            json.dumps({"source": a, "target": b}) for a, b in zip(source, target, strict=True)
+        ]
+        (Path(folder) / "train.jsonl").write_text("\n".join(lines) + "\n")
+        (Path(folder) / "dev.jsonl").write_text(lines[0] + "\n")
+
+        def whole_pass() -> None:
+            module = StreamedDataModule(
+                corpus=Corpus(
+                    source=FileSource(path=folder), kind=Pairs(), cache_dir=folder, streamed=True
+                ),
+                preparation=preparation,
+                max_tokens=4096,
+                batch_size=None,
+                eval_max_tokens=None,
+                seed=0,
+                num_workers=0,
+                cache_dir=folder,
+                limit_examples=None,
+                shuffle_buffer=8192,
+            )
+            rows = 0
+            for batch in module.train_dataloader():
+                rows += len(batch)
+                if rows >= len(source):
+                    return
+
+        def library() -> None:
+            for side in (source, target):
+                for first in range(0, len(side), 1000):
+                    tokenizer.backend.encode_batch(
+                        side[first : first + 1000], add_special_tokens=False
+                    )
+
+        times = in_turns({"encode_batch": library, "stream": whole_pass}, asked.rounds)
+    ratio = {k: times["encode_batch"][k] / times["stream"][k] for k in ("wall", "cpu")}
+    rate = 2 * len(source) / times["stream"]["wall"]
+    print(
+        f"\nstream: {rate:,.0f} sentences a second, {ratio['wall']:.2f} times encode_batch "
+        f"(processor {ratio['cpu']:.2f})"
+    )
+    return {"seconds": times, "ratio": ratio}
+
+
 # Rows made up, for what does not depend on texts
 
 
@@ -209,7 +273,7 @@ def batches(asked: argparse.Namespace) -> dict[str, Any]:
     from heed.data.sampler import TokenBudgetSampler
 
     found = {}
-    print("\nmilliseconds a batch (processor): reading, and with padding")
+    print("\nmilliseconds a batch (processor): reading, with padding, padded row by row")
     with tempfile.TemporaryDirectory() as folder:
         rows, preparation = entry(folder, 200_000, 15)
         for budget in (4096, 25000):
@@ -221,6 +285,9 @@ def batches(asked: argparse.Namespace) -> dict[str, Any]:
             arms: dict[str, Callable[[], Any]] = {
                 "read": lambda n=numbers, f=fetch: [f[one] for one in n],
                 "read and padded": lambda n=numbers, f=fetch, c=collate: [c(f[one]) for one in n],
+                "row by row": lambda n=numbers, f=fetch, c=collate: [
+                    c((list(f[one][0]), None)) for one in n
+                ],
             }
             times = in_turns(arms, asked.rounds)
             found[str(budget)] = {name: 1000 * t["cpu"] / BATCHES for name, t in times.items()}
@@ -296,6 +363,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parts: dict[str, Callable[[argparse.Namespace], Any]] = {
         "tokens": tokens,
+        "stream": stream,
         "batches": batches,
         "memory": memory,
     }

@@ -49,6 +49,8 @@ SUITES: dict[str, Suite] = {
     "training_big": suite("training", size="big"),
     "step_overhead": suite("step_overhead"),
     "start_up": suite("start_up"),
+    "data": suite("scripts", script="data"),
+    "decoding": suite("scripts", script="decoding"),
 }
 ON_GPU = ("training_small", "training_base", "training_big", "step_overhead")
 

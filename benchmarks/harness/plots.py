@@ -46,7 +46,7 @@ def plot(result: Result, kept: dict[str, Any], file: Path) -> None:
 def _bars(ax: Any, rows: list[Any]) -> None:
     """A bar an arm with its runs as dots, the first arm on top."""
     for place, row in enumerate(reversed(rows)):
-        color = OWN if row.arm.startswith("heed") else PEER
+        color = OWN if row.arm.lower().startswith("heed") else PEER
         ax.barh(place, row.median, color=color, height=0.7)
         ax.plot(row.runs, [place] * len(row.runs), "k.", markersize=2.5, alpha=0.6)
         label = f" {row.median:,.0f}" if row.median >= 100 else f" {row.median:.3g}"

@@ -107,3 +107,27 @@ def test_a_suite_runs_from_the_front(tmp_path: Path):
     assert found["ratios"]["heed train / heed, bare loop, real tokens/s"]["value"] > 0
     assert all(row["median"] > 0 for row in found["rows"])
     assert path.with_suffix(".png").stat().st_size > 5000
+
+
+def test_a_search_is_compared_by_heeds_best_arm():
+    from harness.results import Result
+    from suites.scripts import add_search
+
+    rates = {"heed, a": [10.0, 12.0], "heed, b": [20.0, 30.0], "peer": [10.0, 10.0]}
+    arms = {name: {"rates": found, "median": sum(found) / 2} for name, found in rates.items()}
+    result = Result("decoding", "")
+    add_search(result, "tokens/s", arms)
+    assert [(ratio.name, ratio.value) for ratio in result.ratios] == [
+        ("heed, b / peer, tokens/s", 2.5)
+    ]
+
+
+def test_plots_have_bars_and_lines(tmp_path: Path):
+    from harness.plots import plot
+    from harness.results import Result, Row
+
+    kept = {"machine": {"cpu": "C", "threads": 2}, "versions": {"torch": "2"}}
+    for x in (None, 512.0):
+        result = Result("s", "t", rows=[Row("heed", "ms", [1.0, 2.0], x), Row("b", "ms", [3.0], x)])
+        plot(result, kept, tmp_path / f"{x}.png")
+        assert (tmp_path / f"{x}.png").read_bytes().startswith(b"\x89PNG")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
+from heed.commands.decoding_engine import use_engine
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import find_checkpoint
@@ -151,11 +152,14 @@ def prepare(job: dict[str, Any]) -> Parts:
     """The trained task and its data, the same in every process."""
     quiet_libraries()
     import lightning.pytorch as pl
+    import torch
 
     pl.seed_everything(job["config"]["seed"], workers=True, verbose=False)
     record = RunRecord.open(job["run_dir"])
     parts, _ = load_parts(record, job["config"], job["checkpoint"], changes=job["changes"])
     parts.datamodule.rows(job["split"])
+    cuda = torch.cuda.is_available() and job["config"]["trainer"]["accelerator"] != "cpu"
+    use_engine(parts, job["config"], record, "cuda" if cuda else "cpu")
     return parts
 
 

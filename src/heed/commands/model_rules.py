@@ -8,6 +8,7 @@ from typing import Any
 
 from heed.commands.bind import PARTS, shown
 from heed.commands.build import TARGET
+from heed.commands.decoding_engine import engine_faults
 from heed.commands.signatures import signature_of
 from heed.commands.start_rules import TRANSFORMER, start_can_be_had
 from heed.errors import UserError, UserErrors
@@ -134,6 +135,12 @@ def outputs_have_room(frozen: Config, folders: list[Path]) -> Iterator[UserError
         )
 
 
+def the_engine_can_write(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
+    """What decodes is installed, and can express the model."""
+    if "shape" in frozen["model"]:
+        yield from engine_faults(frozen)
+
+
 def tokenizer_is_the_checkpoints(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """A pretrained model reads with the tokenizer that it was trained with."""
     tokenizer, pretrained = frozen["tokenizer"], frozen["model"].get("pretrained")
@@ -159,6 +166,7 @@ MODEL_RULES = (
     rows_of_a_decoder_fit,
     prefix_belongs_to_a_decoder,
     outputs_have_room,
+    the_engine_can_write,
     start_can_be_had,
     tokenizer_is_the_checkpoints,
 )

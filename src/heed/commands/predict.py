@@ -7,9 +7,10 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heed.commands.arguments import parse_arguments
+from heed.commands.decoding_engine import use_engine
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.prediction_files import open_output, read_inputs
 from heed.commands.quiet import quiet_libraries
@@ -22,6 +23,9 @@ from heed.commands.trained import (
     read_request,
 )
 from heed.errors import EXIT_DONE, UserError
+
+if TYPE_CHECKING:
+    import torch
 
 USAGE = """\
 usage: heed predict run=DIR [input=FILE|-] [output=FILE|-] [format=txt|csv|jsonl] [key=value ...]
@@ -60,6 +64,7 @@ def main(argv: list[str]) -> int:
 
         pl.seed_everything(config["seed"], workers=True, verbose=False)  # sampling repeats itself
         parts, _ = load_parts(record, config, asked["checkpoint"], reads_data=False)
+        use_engine(parts, config, record, device_of(config).type)
         count = 0
         with memory_watched(parts, None, run=quoted(record.run_dir)):
             for prediction in predictions(parts, config, inputs, workers=asked["workers"]):
@@ -115,13 +120,7 @@ def predictions_of_records(
     from heed.training.precision import resolve_precision
 
     accelerator = accelerator_here(config["trainer"]["accelerator"])
-    device = torch.device(
-        "cuda"
-        if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
-        else "mps"
-        if accelerator == "mps"
-        else "cpu"
-    )
+    device = device_of(config)
     precision = resolve_precision(config["trainer"]["precision"], accelerator)
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.split("-")[0])
     task = parts.task.to(device)
@@ -161,6 +160,16 @@ def predictions_of_records(
     assert not found, "a record for each prediction"
 
 
+def device_of(config: dict[str, Any]) -> torch.device:
+    """Where predictions are computed: where the run was trained, if this machine has such."""
+    import torch
+
+    accelerator = accelerator_here(config["trainer"]["accelerator"])
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return torch.device("cuda")
+    return torch.device("mps" if accelerator == "mps" else "cpu")
+
+
 def check_workers(workers: Any) -> None:
     """Refuse what is no number of processes.
 
@@ -185,6 +194,8 @@ def processes(workers: int | str, task: Any, device: Any, records: int) -> int:
 
     if device.type != "cpu" or not can_fork():
         return 1
+    if getattr(task, "engine", None) is not None:
+        return 1  # which has threads of its own
     if workers != "auto":
         return int(workers)
     writes = getattr(task, "decoder", None) is not None

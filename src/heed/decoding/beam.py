@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from heed.decoding.decoder import Decoder, at_least, limit_faults, never_written
+from heed.decoding.decoder import Decoder, Engine, at_least, limit_faults, never_written
 from heed.decoding.likeliest import likeliest
 from heed.decoding.step import Hypothesis, Step
 from heed.errors import UserError, raise_together
@@ -42,6 +42,9 @@ class BeamDecoder(Decoder):
         max_length_extra: See `max_length_ratio`.
         min_length: Fewest tokens before the end of sentence.
         no_repeat_ngram_size: No n-gram of this size is written twice in one output; 0 allows all.
+        engine: What computes: "heed", or "ctranslate2", by which `heed evaluate` and `heed predict`
+            write in place of this decoder.
+        compute_type: What CTranslate2 multiplies in, such as "int8"; None: fp32.
 
     Raises:
         UserError: A value is out of its range.
@@ -59,6 +62,8 @@ class BeamDecoder(Decoder):
         max_length_extra: int = 0,
         min_length: int = 0,
         no_repeat_ngram_size: int = 0,
+        engine: Engine = "heed",
+        compute_type: str | None = None,
     ) -> None:
         faults = limit_faults(
             max_length=max_length,
@@ -94,6 +99,8 @@ class BeamDecoder(Decoder):
             min_length=min_length,
             no_repeat_ngram_size=no_repeat_ngram_size,
         )
+        self.engine = engine
+        self.compute_type = compute_type
         self.beam_size = beam_size
         self.length_penalty = length_penalty
         self.early_stopping = early_stopping

@@ -6,6 +6,7 @@ Legend: B sentences, N rows, V vocabulary, T tokens written so far.
 from __future__ import annotations
 
 import abc
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from heed.decoding.ngrams import forbid_repeated_ngrams
 from heed.decoding.step import Hypothesis, Step
 from heed.errors import UserError
+
+Engine = Literal["heed", "ctranslate2"]
 
 
 class Decoder(abc.ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from heed.decoding.decoder import Decoder, limit_faults
+from heed.decoding.decoder import Decoder, Engine, limit_faults
 from heed.decoding.likeliest import likeliest_one
 from heed.decoding.rows import decode_rows
 from heed.decoding.step import Hypothesis, Step
@@ -22,6 +22,9 @@ class GreedyDecoder(Decoder):
         max_length_extra: See `max_length_ratio`.
         min_length: Fewest tokens before the end of sentence.
         no_repeat_ngram_size: No n-gram of this size is written twice in one output; 0 allows all.
+        engine: What computes: "heed", or "ctranslate2", by which `heed evaluate` and `heed predict`
+            write in place of this decoder.
+        compute_type: What CTranslate2 multiplies in, such as "int8"; None: fp32.
 
     Raises:
         UserError: A value is out of its range.
@@ -35,6 +38,8 @@ class GreedyDecoder(Decoder):
         max_length_extra: int = 0,
         min_length: int = 0,
         no_repeat_ngram_size: int = 0,
+        engine: Engine = "heed",
+        compute_type: str | None = None,
     ) -> None:
         raise_together(
             limit_faults(
@@ -52,6 +57,8 @@ class GreedyDecoder(Decoder):
             min_length=min_length,
             no_repeat_ngram_size=no_repeat_ngram_size,
         )
+        self.engine = engine
+        self.compute_type = compute_type
 
     def __call__(
         self,

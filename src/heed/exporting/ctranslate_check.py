@@ -8,7 +8,7 @@ one is not, Heed decodes it once more by the engine's definition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,6 +161,7 @@ def _pairs(subject: Subject, folder: Path, decoder: Decoder) -> Iterator[Pair]:
     import ctranslate2
 
     engine = ctranslate2.Translator(str(folder), device="cpu", intra_threads=1)
+    never = [[token] for token in never_tokens(subject)]
     for batch in subject.batches():
         source, layout = batch.source.ids, batch.source.layout
         ours = _written_by_heed(subject, source, layout, decoder)
@@ -168,7 +169,7 @@ def _pairs(subject: Subject, folder: Path, decoder: Decoder) -> Iterator[Pair]:
         for row, (tokens, limit) in enumerate(zip(ours, limits, strict=True)):
             ids = source[row, : int(layout.lengths[row])].tolist()
             names = subject.tokenizers.source.tokens(ids)
-            found = engine.translate_batch([names], **_options(subject, decoder, limit))
+            found = engine.translate_batch([names], **search_options(decoder, limit, never))
             yield Pair(ids, tokens, list(found[0].hypotheses[0]), limit)
 
 
@@ -198,7 +199,14 @@ def is_tie(subject: Subject, pair: Pair, decoder: Decoder) -> bool:
     return abs(ends[0] - ends[1]) <= TIE
 
 
-def _options(subject: Subject, decoder: Decoder, limit: int) -> Mapping[str, Any]:
+def search_options(decoder: Decoder, limit: int, never: list[list[str]]) -> dict[str, Any]:
+    """What CTranslate2 has to be told to search as a decoder does.
+
+    Args:
+        decoder: Greedy or beam search.
+        limit: The most tokens to write.
+        never: Tokens that are never written, each by itself.
+    """
     return {
         "beam_size": decoder.beam_size if isinstance(decoder, BeamDecoder) else 1,
         "length_penalty": decoder.length_penalty if isinstance(decoder, BeamDecoder) else 0.0,
@@ -207,7 +215,7 @@ def _options(subject: Subject, decoder: Decoder, limit: int) -> Mapping[str, Any
         "max_decoding_length": limit,
         "min_decoding_length": decoder.min_length,
         "no_repeat_ngram_size": decoder.no_repeat_ngram_size,
-        "suppress_sequences": [[token] for token in never_tokens(subject)],
+        "suppress_sequences": never,
         "max_input_length": 0,
     }
 

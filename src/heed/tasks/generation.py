@@ -6,6 +6,7 @@ How the backbone reads and writes depends on its shape; see `heed.tasks.writers`
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,9 @@ from heed.heads.loss import Loss, label_smoothed_cross_entropy
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage, Task
 from heed.tasks.writers import Writer, writer_of
+
+Engine = Callable[[Any, Decoder], list[list[Hypothesis]]]
+"""Writes for a batch what a decoder would."""
 
 
 class GenerationTask(Task):
@@ -54,6 +58,7 @@ class GenerationTask(Task):
         self.label_smoothing = label_smoothing
         self.bidirectional_prefix = bidirectional_prefix
         self.head = VocabularyHead.of(backbone)
+        self.engine: Engine | None = None  # writes in place of the decoder, not while validating
         self.add_scores()
 
     @property
@@ -76,6 +81,8 @@ class GenerationTask(Task):
     ) -> list[Prediction]:
         """`{"prediction": text}`, with `"alternatives"` when the decoder gives several."""
         decoder = self.validation_decoder if stage == "val" else self.decoder
+        if self.engine is not None and stage != "val":
+            return [self._prediction(found) for found in self.engine(batch, decoder)]
         writer, tokenizer = self.writer, self.preparation.target_tokenizer
         source_lengths = writer.source_lengths(batch)
         step = writer.step(batch)

@@ -43,7 +43,7 @@ class StepMetrics(Callback):
             if hasattr(part, "step_metrics"):
                 metrics |= part.step_metrics()
         for name, value in metrics.items():
-            if name == BAR:  # Lightning takes a millisecond for each
+            if name == BAR:  # dear: Lightning inspects signatures
                 pl_module.log(name, value, prog_bar=True, logger=False)
         row = {name: float(value) for name, value in metrics.items()}
         for logger in trainer.loggers:
