@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import resource
 import statistics
 import time
 
@@ -20,6 +21,7 @@ from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.heads.loss import label_smoothed_cross_entropy
 from heed.heads.vocabulary import VocabularyHead
+from heed.training.allocator import keep_freed_memory
 
 ROWS, WIDTH, VOCABULARY = 64, 32, 8000
 
@@ -35,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cpu-time", action="store_true", help="of all threads, on a busy machine")
+    parser.add_argument("--keep-memory", action="store_true", help="freed memory stays")
     parser.add_argument("--profile", action="store_true", help="print the costliest operations")
     return parser.parse_args()
 
@@ -87,6 +90,8 @@ class Step:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
+    if options.keep_memory:
+        assert keep_freed_memory(), "this needs Linux with glibc"
     step = Step(options)
     for _ in range(3):
         step()
@@ -97,13 +102,16 @@ def main() -> None:
         print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=22))
     clock = time.process_time if options.cpu_time else time.perf_counter
     times = []
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(options.steps):
         start = clock()
         step()
         times.append(clock() - start)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
     median = statistics.median(times)
     print(
         f"{1000 * median:.1f} ms a step, {2 * ROWS * WIDTH / median:,.0f} token positions a second"
+        f", {faults / options.steps:,.0f} page faults a step"
     )
 
 

@@ -30,8 +30,8 @@ def batched_attention(
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Tensor:
-    """See `heed.backbone.kernels.Kernel`. With a bias, or where it is compiled, it is the definition
-    that is computed."""
+    """See `heed.backbone.kernels.Kernel`. With a bias, or compiled, it is the definition that is
+    computed."""
     if bias is not None or torch.compiler.is_compiling():
         return reference_attention(
             query, key, value, mask=mask, bias=bias, causal=causal, dropout_p=dropout_p

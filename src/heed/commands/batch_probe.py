@@ -32,12 +32,15 @@ def main(argv: Sequence[str]) -> int:
 
     from heed.commands.assemble import assemble
     from heed.commands.trained import accelerator_here
+    from heed.training.allocator import keep_freed_memory
 
     _, config = open_run(request["run_dir"])
     config["trainer"]["accelerator"] = accelerator_here(config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     parts = assemble(config, tokenizer_dir=Path(request["run_dir"]) / TOKENIZER, warm_start=False)
     meter = Meter(config, request["world"], parts.task)
+    if meter.kind == "cpu":
+        keep_freed_memory()  # as training does
     budget = request["budget"] or meter.budget()
     say(budget=budget)
     probes: list[Probe] = []

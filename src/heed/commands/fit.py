@@ -27,9 +27,12 @@ def fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
         RunFailed: If numbers are not finite and the run may not go on, or memory runs out.
     """
     from heed.commands.out_of_memory import memory_watched, quoted
+    from heed.training.allocator import keep_freed_memory
     from heed.training.callbacks.non_finite import RollBack, last_checkpoint
     from heed.training.callbacks.saving import settle
 
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     while True:
         try:
             with memory_watched(parts, trainer, run=quoted(Path(trainer.default_root_dir))):
