@@ -95,9 +95,13 @@ def interrupt(number: int) -> None:
 
 
 def test_an_interrupt_ends_all():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     workers = Workers(interrupt, 2)
-    with pytest.raises(KeyboardInterrupt), workers:
-        list(workers.map(range(2)))
+    try:
+        with pytest.raises(KeyboardInterrupt), workers:
+            list(workers.map(range(2)))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert gone(workers.processes)
 
 

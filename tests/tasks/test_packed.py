@@ -48,8 +48,10 @@ def test_a_packed_batch_is_kept_as_plain_values(case):
     torch.testing.assert_close(case.task.loss(batch).sum, case.task.loss(again).sum)
 
 
-def test_a_step_is_captured_whole(case):
+@pytest.mark.parametrize("name", ["translation", "qa", "masked_lm"])
+def test_a_step_is_captured_whole(make, name):
     """No line of it falls back to Python, which would cost a GPU its time."""
+    case = make(name)
     case.task.train()
     batch = _packed(case.batch)
     captured = torch.compile(case.task.loss, backend="aot_eager", fullgraph=True, dynamic=False)

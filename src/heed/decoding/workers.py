@@ -1,18 +1,19 @@
 """Several processes that share work, each on one core.
 
 Decoding multiplies matrices of a few rows, which two threads share badly: two processes of one
-thread each do nearly twice as much. They are forked, so that each has the model, and whatever else
+thread each are dealt rows instead. They are forked, so that each has the model, and whatever else
 there is, without loading or copying it, and they are fed through pipes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
@@ -112,7 +113,7 @@ class Workers(Generic[Item, Result]):
 
     def _send(self, place: int, item: Any) -> None:
         try:
-            self.connections[place].send_bytes(pickle.dumps(item))
+            self.connections[place].send(item)
         except (BrokenPipeError, ConnectionResetError):
             raise self._gone(place) from None
 
@@ -120,7 +121,7 @@ class Workers(Generic[Item, Result]):
         for ready in wait(self.connections):
             place = self.connections.index(ready)  # type: ignore[arg-type]
             try:
-                answer = pickle.loads(self.connections[place].recv_bytes())
+                answer = self.connections[place].recv()
             except (EOFError, ConnectionResetError):
                 raise self._gone(place) from None
             yield place, answer
@@ -148,21 +149,21 @@ class Workers(Generic[Item, Result]):
             other.close()
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             while True:
-                number, item = pickle.loads(connection.recv_bytes())
-                connection.send_bytes(_answer(number, self.function, item))
+                number, item = connection.recv()
+                _answer(connection, number, self.function, item)
 
 
-def _answer(number: int, function: Callable[[Any], Any], item: Any) -> bytes:
+def _answer(connection: Connection, number: int, function: Callable[[Any], Any], item: Any) -> None:
     try:
-        return pickle.dumps((number, True, function(item)))
+        connection.send((number, True, function(item)))
+    except (BrokenPipeError, ConnectionResetError):
+        raise
     except Exception as error:  # told to the first process, whatever it is
-        import traceback
-
         note = "In a process that decodes:\n" + traceback.format_exc()
         getattr(error, "add_note", list)(note)  # Python 3.10 has no notes
         try:
-            told = pickle.dumps((number, False, error))
-            pickle.loads(told)
+            copy.copy(error)  # is made again as it will be over there
+            connection.send((number, False, error))
         except Exception:  # one that cannot be sent
-            told = pickle.dumps((number, False, RuntimeError(f"{type(error).__name__}: {error}")))
-        return told
+            told = RuntimeError(f"{type(error).__name__}: {error}")
+            connection.send((number, False, told))

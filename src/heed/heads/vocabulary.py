@@ -5,10 +5,13 @@ Legend: D model width, V vocabulary.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from heed.backbone.soft_cap import soft_cap
 from heed.backbone.transformer import Transformer
+from heed.heads.loss import Loss, label_smoothed_cross_entropy
+from heed.heads.projected_loss import can_project, projected_cross_entropy
 
 
 class VocabularyHead(nn.Module):
@@ -61,3 +64,34 @@ class VocabularyHead(nn.Module):
         """(..., D) -> logits (..., V)."""
         logits = self.output(hidden if self.scale == 1.0 else hidden * self.scale)
         return logits if self.soft_cap is None else soft_cap(logits, self.soft_cap)
+
+    def loss(self, hidden: Tensor, labels: Tensor, *, mask: Tensor, smoothing: float = 0.0) -> Loss:
+        """The cross-entropy of labels, by the way that measured fastest (docs/notes/speed.md).
+
+        Args:
+            hidden: (..., D).
+            labels: (...) long; any value where the mask is False.
+            mask: (...) bool, True where a label counts.
+            smoothing: In [0, 1).
+        """
+        if not self._in_one(hidden):
+            return label_smoothed_cross_entropy(
+                self(hidden), labels, mask=mask, smoothing=smoothing
+            )
+        return projected_cross_entropy(
+            hidden[mask],
+            self.output.weight,
+            labels[mask],
+            bias=self.output.bias,
+            scale=self.scale,
+            smoothing=smoothing,
+        )
+
+    def _in_one(self, hidden: Tensor) -> bool:
+        """Whether logits are never made as a whole: in training on a CPU, if the projection is what
+        it was built as (no adapter, no part of it elsewhere) and nobody watches."""
+        plain = type(self.output) is nn.Linear and type(self.output.weight) is nn.Parameter
+        plain = plain and not (self._forward_hooks or self.output._forward_hooks)
+        wanted = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        on_cpu = hidden.device.type == "cpu"
+        return plain and wanted and on_cpu and can_project(hidden, self.soft_cap)

@@ -15,7 +15,7 @@ from heed.data.batch import TextBatch, Tokens
 from heed.data.causal_texts import CausalTextPreparation
 from heed.decoding.decoder import Decoder
 from heed.decoding.step import Hypothesis
-from heed.heads.loss import Loss, label_smoothed_cross_entropy
+from heed.heads.loss import Loss
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage
 from heed.tasks.language_modelling import LanguageModelling, joined, rows_of
@@ -52,8 +52,8 @@ class CausalLanguageModelling(LanguageModelling):
         self.head = VocabularyHead.of(backbone)
         self.add_scores()
 
-    def logits(self, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T-1, V) of the next tokens, (B, T-1) those tokens, and (B, T-1) which of them count.
+    def asked(self, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T-1, D) for the head, (B, T-1) the next tokens, and (B, T-1) which of them count.
 
         Between two packed texts the beginning of the second is no news and does not count.
         """
@@ -62,12 +62,12 @@ class CausalLanguageModelling(LanguageModelling):
         tokenizer = self.preparation.tokenizer
         if tokenizer.bos_id != tokenizer.eos_id:
             counted = counted & (labels != tokenizer.bos_id)
-        return self.head(hidden), labels, counted
+        return hidden, labels, counted
 
     def loss(self, batch: TextBatch) -> Loss:
         """Cross-entropy of the next tokens, the end of a text included."""
-        logits, labels, counted = self.logits(batch)
-        return label_smoothed_cross_entropy(logits, labels, mask=counted)
+        hidden, labels, counted = self.asked(batch)
+        return self.head.loss(hidden, labels, mask=counted)
 
     def predict_batch(
         self, batch: TextBatch, *, stage: Stage | Literal["predict"]
@@ -81,8 +81,8 @@ class CausalLanguageModelling(LanguageModelling):
         """
         if stage == "predict":
             return self._continued(self.decoder, batch.tokens)
-        logits, labels, counted = self.logits(batch)
-        log_p = logits.float().log_softmax(-1)  # (B, T-1, V)
+        hidden, labels, counted = self.asked(batch)
+        log_p = self.head(hidden).float().log_softmax(-1)  # (B, T-1, V)
         best = log_p.argmax(-1)  # (B, T-1)
         own = log_p.gather(2, labels[:, :, None]).squeeze(2).masked_fill(~counted, 0.0)
         told = {

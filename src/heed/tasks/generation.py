@@ -16,7 +16,7 @@ from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pairs import PairPreparation
 from heed.decoding.decoder import Decoder
 from heed.decoding.step import Hypothesis
-from heed.heads.loss import Loss, label_smoothed_cross_entropy
+from heed.heads.loss import Loss
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage, Task
 from heed.tasks.writers import Writer, writer_of
@@ -69,8 +69,8 @@ class GenerationTask(Task):
     def loss(self, batch: PairBatch | PrefixBatch) -> Loss:
         """Cross-entropy of each real target token given those before it and the source."""
         predicted = self.writer.predicted(batch)
-        return label_smoothed_cross_entropy(
-            self.head(predicted.hidden),
+        return self.head.loss(
+            predicted.hidden,
             predicted.labels,
             mask=predicted.mask,
             smoothing=self.label_smoothing if self.training else 0.0,
