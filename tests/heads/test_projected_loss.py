@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from heed.heads import projected_loss
+from heed.heads import projected_loss, vocabulary
 from heed.heads.loss import label_smoothed_cross_entropy
 from heed.heads.projected_loss import can_project, projected_cross_entropy
+from heed.heads.vocabulary import VocabularyHead
 
 N, D, V = 29, 11, 37
 
@@ -153,3 +154,28 @@ def test_what_is_left_to_others() -> None:
     assert not can_project(torch.zeros(2, D, dtype=torch.float16))
     with torch.autocast("cpu", torch.float16):
         assert not can_project(torch.zeros(2, D))
+
+
+def test_a_head_does_it_where_logits_are_large(monkeypatch):
+    """The same loss and gradients; smaller logits are made as a whole."""
+    torch.manual_seed(0)
+    head = VocabularyHead(d_model=8, vocabulary_size=23, bias=True)
+    hidden, labels = torch.randn(3, 5, 8), torch.randint(23, (3, 5))
+    mask = torch.rand(3, 5) < 0.7
+    found = []
+    for large in (vocabulary.LARGE, 0):
+        monkeypatch.setattr(vocabulary, "LARGE", large)
+        made = []
+        monkeypatch.setattr(
+            vocabulary,
+            "projected_cross_entropy",
+            lambda *x, made=made, **how: made.append(1) or projected_cross_entropy(*x, **how),
+        )
+        x = hidden.clone().requires_grad_()
+        head.zero_grad()
+        loss = head.loss(x, labels, mask=mask, smoothing=0.1)
+        loss.sum.backward()
+        assert bool(made) is (large == 0)
+        found.append([loss.sum, loss.count, x.grad, *(p.grad.clone() for p in head.parameters())])
+    for whole, in_one in zip(*found, strict=True):
+        torch.testing.assert_close(whole, in_one, rtol=1e-5, atol=1e-5)
