@@ -174,9 +174,10 @@ class Task(pl.LightningModule):
             return loss.sum * (self.trainer.world_size / _over_processes(count.float()))
         return loss.sum
 
-    def compile_loss(self, mode: str | None = None) -> None:
-        """Have the loss of training batches compiled; evaluation stays as it is."""
-        self._compiled_loss = torch.compile(self.loss, dynamic=False, mode=mode)
+    def compile_loss(self, *, mode: str | None, dynamic: bool | None) -> None:
+        """Have the loss of training batches compiled, see `torch.compile`; evaluation stays as it
+        is."""
+        self._compiled_loss = torch.compile(self.loss, dynamic=dynamic, mode=mode)
 
     @property
     def _engine_owns_gradients(self) -> bool:

@@ -29,8 +29,11 @@ class Compilation(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
         if self.compile is True or (self.compile == "auto" and self._pays(trainer, task)):
-            graphs = task.device.type == "cuda"
-            task.compile_loss(mode="reduce-overhead" if graphs else None)
+            packed = getattr(trainer.datamodule, "packed", False)  # type: ignore[attr-defined]
+            graphs = task.device.type == "cuda" and packed  # which are of one shape each
+            task.compile_loss(
+                mode="reduce-overhead" if graphs else None, dynamic=False if packed else None
+            )
 
     def _pays(self, trainer: pl.Trainer, task: Any) -> bool:
         if task.device.type != "cuda" or trainer.accumulate_grad_batches > 1:
