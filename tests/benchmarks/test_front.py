@@ -96,6 +96,7 @@ def test_the_guard_needs_something_to_compare(tmp_path: Path):
     assert subprocess.run(command, capture_output=True).returncode == 2
 
 
+@pytest.mark.learning
 def test_a_suite_runs_from_the_front(tmp_path: Path):
     command = [sys.executable, str(FOLDER / "run.py"), "training_small", "--quick", "--rounds=1"]
     done = subprocess.run([*command, "--to", str(tmp_path)], capture_output=True, text=True)

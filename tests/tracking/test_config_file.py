@@ -7,7 +7,7 @@ import random
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -122,6 +122,7 @@ CONFIGS = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(config=st.dictionaries(KEYS, CONFIGS, min_size=1, max_size=4))
+@example(config={"a": "\x85", "b": "a\u2028b", "c": ["\u2029"]})
 def test_whatever_is_saved_comes_back(config, tmp_path_factory):
     path = tmp_path_factory.mktemp("c") / "config.yaml"
     save_config(config, path)
