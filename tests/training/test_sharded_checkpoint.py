@@ -166,6 +166,13 @@ def test_a_metadata_that_would_run_something_is_refused(folder, tmp_path):
     assert not (tmp_path / "was_here").exists()
 
 
+def test_an_attribute_is_a_member_of_an_enumeration_or_refused(folder):
+    """Python before 3.11.4 writes members by getattr, which would reach anything."""
+    reach = b"cbuiltins\ngetattr\n(ctorch\nSize\nS'mro'\ntR."
+    said = damaged(folder, lambda copy: forge(copy, ".metadata", reach))
+    assert "must describe tensors only, but does not: mro of" in said
+
+
 def test_a_metadata_that_leaves_the_folder_or_the_memory_is_refused(folder, tmp_path):
     with (folder / ".metadata").open("rb") as file:
         metadata = pickle.load(file)

@@ -6,6 +6,7 @@ the few classes that are written there.
 
 from __future__ import annotations
 
+import enum
 import pickle
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,16 @@ class _PlainUnpickler(pickle.Unpickler):
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if is_dtype or (module, name) in _ALLOWED:
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # by which Python before 3.11.4 writes a member of an enumeration
         raise pickle.UnpicklingError(f"{module}.{name} has no place there")
+
+
+def _member(kind: Any, name: str) -> Any:
+    """A member of the one enumeration that is written, in place of any attribute of anything."""
+    if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
+        return kind[name]
+    raise pickle.UnpicklingError(f"{name} of {kind} has no place there")
 
 
 def read_metadata(folder: Path) -> Any:
