@@ -269,21 +269,17 @@ def always(chosen: Plan) -> Callable[..., Plan]:
 
 
 def sweep(case: Case, parts: list[Tensor]) -> None:
-    """Other tiles, warps and stages, one pass at a time."""
-    chosen = here.forward_plan, here.backward_plan
+    """Other tiles, warps and stages, the same for both passes."""
+    chosen = here.plan
     queries, keys = case.segments.queries.longest, case.segments.keys.longest
-    print(
-        "  chosen:",
-        chosen[0](queries, keys, case.width, 2),
-        chosen[1](queries, keys, case.width, 2),
-    )
+    print("  chosen:", chosen(queries, keys, case.width, 2))
     arm = case.arms()["projected"]
     for tile in (16, 32, 64, 128):
         for warps in (1, 2, 4, 8):
             for stages in (1, 2):
                 if not 8 <= tile // warps <= 32:
                     continue
-                here.forward_plan = here.backward_plan = always(Plan(tile, tile, warps, stages))
+                here.plan = always(Plan(tile, tile, warps, stages))
                 row = time_arms({"": arm}, parts).get("")
                 if row is not None:
                     print(
@@ -291,7 +287,7 @@ def sweep(case: Case, parts: list[Tensor]) -> None:
                         f"forward {row['forward']:8.1f} backward {row['backward']:8.1f}",
                         flush=True,
                     )
-    here.forward_plan, here.backward_plan = chosen
+    here.plan = chosen
 
 
 def main() -> int:

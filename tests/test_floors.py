@@ -17,7 +17,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "heed"
 
-EVERYWHERE = {"errors", "files", "memory", "ragged"}
+EVERYWHERE = {"cores", "errors", "files", "memory", "ragged"}
 GROUND = {"text", "backbone", "heads", "metrics"}
 FIRST = {"data", "decoding", "pretrained", "finetuning"}
 BELOW_COMMANDS = (
@@ -31,6 +31,7 @@ BELOW_COMMANDS = (
 # Room -> the other rooms that it may import, besides those of `EVERYWHERE`.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
+    "cores": set(),
     "errors": set(),
     "files": set(),
     "memory": set(),
@@ -65,7 +66,7 @@ KNOWN_TO: dict[str, set[str]] = {
     "peft": {"finetuning"},
 }
 # What must answer at once imports none of these when it is itself imported.
-LIGHT = ("__init__", "__main__", "cli", "errors", "files", "memory", "commands")
+LIGHT = ("__init__", "__main__", "cli", "cores", "errors", "files", "memory", "commands")
 HEAVY = (
     *("torch", "lightning", "datasets", "transformers", "tokenizers", "torchmetrics"),
     *("optuna", "matplotlib", "pandas", "peft"),

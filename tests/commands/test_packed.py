@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
 from heed.commands.compose import compose
@@ -49,8 +51,6 @@ def test_without_a_gpu_rows_are_padded(heed, tiny, tmp_path: Path) -> None:
 )
 def test_auto_packs_what_is_fast(monkeypatch, words: tuple[str, ...], packed: bool) -> None:
     """Stands in for a machine with a GPU: what is asked of torch is answered as one would."""
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     config = compose("train", ["trainer.accelerator=gpu", *words])
@@ -80,14 +80,33 @@ def test_a_prefix_that_sees_itself_is_not_packed(heed) -> None:
     assert "data.packed must be auto or false with task.bidirectional_prefix" in answer.err
 
 
-def test_compiling_is_left_out_on_a_cpu(heed, tiny) -> None:
-    class Task:
-        device = __import__("torch").device("cpu")
-
-        def compile_loss(self, **_: object) -> None:
-            raise AssertionError("it does not pay here")
-
-    Compilation("auto").on_fit_start(None, Task())  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("compile", "device", "packed", "steps", "compiled"),
+    [
+        ("auto", "cuda", True, 2000, True),
+        ("auto", "cuda", True, 1999, False),
+        ("auto", "cuda", False, 2000, False),
+        ("auto", "cpu", True, 2000, False),
+        (True, "cpu", False, 1, True),
+        (False, "cuda", True, 2000, False),
+    ],
+)
+def test_auto_compiles_what_pays(compile, device, packed, steps, compiled) -> None:
+    """Trainer and task stand in for those of a GPU. How many steps are done makes no difference,
+    so that a run that goes on is compiled if it was."""
+    asked: list[dict[str, object]] = []
+    task = SimpleNamespace(
+        device=torch.device(device), compile_loss=lambda **how: asked.append(how)
+    )
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=1,
+        datamodule=SimpleNamespace(packed=packed),
+        strategy=type("SingleDeviceStrategy", (), {})(),
+        estimated_stepping_batches=steps,
+        global_step=1000,
+    )
+    Compilation(compile).on_fit_start(trainer, task)  # type: ignore[arg-type]
+    assert bool(asked) is compiled
 
 
 def _folder(root: Path) -> Path:

@@ -104,14 +104,10 @@ class MultiHeadAttention(nn.Module):
             (B, T, D).
         """
         dropout_p = self.dropout if self.training else 0.0
-        plain = rotation is None and bias is None and dropout_p == 0.0
-        plain = plain and isinstance(self.query_norm, nn.Identity)
-        if (
-            isinstance(mask, Segments)
-            and plain
-            and takes_projections(self.kernel, mask, self.head_width, x.device)
-        ):
-            return self._from_projections(x, memory, mask, causal=causal)
+        if isinstance(mask, Segments) and rotation is None and bias is None and dropout_p == 0.0:
+            found = self._from_projections(x, memory, mask, causal=causal)
+            if found is not None:
+                return self.output(found)
         if self.cross:
             query, key, value = self._from_memory(x, memory, cache)
         else:
@@ -123,7 +119,6 @@ class MultiHeadAttention(nn.Module):
                 query, key = rotate(query, rotation), rotate(key, rotation)
             if cache is not None:
                 key, value = cache.append(key, value)
-        dropout_p = self.dropout if self.training else 0.0
         rows = x.shape[0]
         shared = rows // max(1, key.shape[0])  # rows that follow each other and see the same keys
         if shared > 1:
@@ -147,17 +142,20 @@ class MultiHeadAttention(nn.Module):
 
     def _from_projections(
         self, x: Tensor, memory: Tensor | None, segments: Segments, *, causal: bool
-    ) -> Tensor:
-        """Packed rows, whose queries, keys and values are not taken apart and put together."""
+    ) -> Tensor | None:
+        """(1, T, H K) of packed rows whose queries, keys and values need not be taken apart and put
+        together; None where they must be."""
+        changed = not isinstance(self.query_norm, nn.Identity)
+        if changed or not takes_projections(self.kernel, segments, self.head_width, x.device):
+            return None
         parts = [self.qkv(x)] if memory is None else [self.query(x), self.key_value(memory)]
-        heads = projected_segment_attention(
+        return projected_segment_attention(
             parts,
             n_heads=self.n_heads,
             head_width=self.head_width,
             segments=segments,
             causal=causal,
         )
-        return self.output(heads)
 
     def _from_memory(
         self, x: Tensor, memory: Tensor | None, cache: LayerCache | None

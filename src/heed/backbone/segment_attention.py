@@ -53,9 +53,6 @@ def plan(longest_queries: int, longest_keys: int, width: int, itemsize: int) -> 
     return Plan(queries, keys, warps=4 if max(queries, keys) * width > 16 * 64 else 2)
 
 
-forward_plan = backward_plan = plan
-
-
 def _tile(longest: int, most: int) -> int:
     return max(16, min(most, 1 << max(longest - 1, 1).bit_length()))
 
@@ -133,8 +130,12 @@ def projected_segment_attention(
 def _attend(parts: list[Tensor], segments: Segments, n_heads: int, causal: bool) -> Tensor:
     """(N, heads, K) each -> (Nq, H, K)."""
     queries, keys = segments.queries, segments.keys
-    lie = (queries.offsets, keys.offsets, queries.rows, queries.longest, keys.longest)
-    found, _ = torch.ops.heed.segment_attention(parts, *lie, n_heads, causal)
+    lie = Lie(
+        *(queries.offsets, keys.offsets, queries.rows, queries.longest, keys.longest),
+        n_heads,
+        causal,
+    )
+    found, _ = torch.ops.heed.segment_attention(parts, *lie)
     assert isinstance(found, Tensor)
     return found
 
@@ -155,83 +156,83 @@ def _empty_results(parts: list[Tensor], n_heads: int) -> tuple[Tensor, Tensor]:
     return output, parts[0].new_empty(n_heads, positions, dtype=torch.float32)
 
 
-def _forward(
-    parts: list[Tensor],
-    query_offsets: Tensor,
-    key_offsets: Tensor,
-    rows: int,
-    longest_queries: int,
-    longest_keys: int,
-    n_heads: int,
-    causal: bool,
-) -> tuple[Tensor, Tensor]:
-    """(N, heads, K) each -> (Nq, H, K) and the logarithms to base 2 of the sums, (H, Nq)."""
+class Lie(NamedTuple):
+    """How rows lie, and what is asked of them, as operators are told.
+
+    Attributes:
+        query_offsets: (R + 2,) int32, as `Packed.offsets`; likewise `key_offsets`.
+        rows: R.
+        longest_queries: Of a row, at most; likewise `longest_keys`.
+        n_heads: H.
+        causal: Whether position t of a row sees 0..t of it.
+    """
+
+    query_offsets: Tensor
+    key_offsets: Tensor
+    rows: int
+    longest_queries: int
+    longest_keys: int
+    n_heads: int
+    causal: bool
+
+    def constants(self, output: Tensor, groups: int) -> dict[str, Any]:
+        """What a kernel is compiled for: the output is (Nq, H, K), keys have G heads."""
+        width = output.shape[2]
+        chosen = plan(self.longest_queries, self.longest_keys, width, output.element_size())
+        return {
+            "HEADS": self.n_heads,
+            "SHARED": self.n_heads // groups,
+            "WIDTH": width,
+            "QUERIES": chosen.queries,
+            "KEYS": chosen.keys,
+            "CAUSAL": self.causal,
+            "PRECISION": _precision(),
+            "num_warps": chosen.warps,
+            "num_stages": chosen.stages,
+        }
+
+
+def _forward(parts: list[Tensor], *given: Any) -> tuple[Tensor, Tensor]:
+    """(N, heads, K) each and a `Lie` -> (Nq, H, K) and the sums' logarithms to base 2, (H, Nq)."""
     from heed.backbone.segment_kernels import forward_kernel
 
-    output, log_sums = _empty_results(parts, n_heads)
-    tensors = [_dense(x) for x in _split(parts, n_heads)]
-    width = output.shape[2]
-    chosen = forward_plan(longest_queries, longest_keys, width, output.element_size())
-    segments = query_offsets.shape[0] - 1
-    shared = max(1, longest_queries // LONGEST_ALONE)  # programs a row
-    forward_kernel[(segments * n_heads, shared)](
+    lie = Lie(*given)
+    output, log_sums = _empty_results(parts, lie.n_heads)
+    tensors = [_dense(x) for x in _split(parts, lie.n_heads)]
+    segments = lie.query_offsets.shape[0] - 1
+    shared = max(1, lie.longest_queries // LONGEST_ALONE)  # programs a row
+    forward_kernel[(segments * lie.n_heads, shared)](
         *tensors,
-        *(output, log_sums, query_offsets, key_offsets, rows, output.shape[0]),
+        *(output, log_sums, lie.query_offsets, lie.key_offsets, lie.rows, output.shape[0]),
         *(stride for x in tensors for stride in x.stride()[:2]),
-        _scale(width),
-        HEADS=n_heads,
-        SHARED=n_heads // tensors[1].shape[1],
-        WIDTH=width,
-        QUERIES=chosen.queries,
-        KEYS=chosen.keys,
-        CAUSAL=causal,
-        PRECISION=_precision(),
-        num_warps=chosen.warps,
-        num_stages=chosen.stages,
+        _scale(output.shape[2]),
+        **lie.constants(output, groups=tensors[1].shape[1]),
     )
     return output, log_sums
 
 
 def _backward(
-    gradient: Tensor,
-    parts: list[Tensor],
-    output: Tensor,
-    log_sums: Tensor,
-    query_offsets: Tensor,
-    key_offsets: Tensor,
-    rows: int,
-    longest_queries: int,
-    longest_keys: int,
-    n_heads: int,
-    causal: bool,
+    gradient: Tensor, parts: list[Tensor], output: Tensor, log_sums: Tensor, *given: Any
 ) -> list[Tensor]:
     """(Nq, H, K) and what `_forward` was given and gave -> the gradients of the parts."""
     from heed.backbone.segment_kernels import backward_kernel
 
-    tensors = [_dense(x) for x in (*_split(parts, n_heads), gradient)]
+    lie = Lie(*given)
+    tensors = [_dense(x) for x in (*_split(parts, lie.n_heads), gradient)]
     results = [x.new_empty(x.shape) for x in parts]
-    gradients = _split(results, n_heads)
+    gradients = _split(results, lie.n_heads)
     width, groups = output.shape[2], tensors[1].shape[1]
-    chosen = backward_plan(longest_queries, longest_keys, width, output.element_size())
-    segments = query_offsets.shape[0] - 1
-    shared = max(1, max(longest_queries, longest_keys) // LONGEST_ALONE)  # programs a row
-    backward_kernel[(segments * groups, shared)](
+    segments = lie.query_offsets.shape[0] - 1
+    longest = max(lie.longest_queries, lie.longest_keys)
+    backward_kernel[(segments * groups, max(1, longest // LONGEST_ALONE))](
         *tensors[:3],
         *(output, log_sums, tensors[3], *gradients),
-        *(query_offsets, key_offsets, rows, output.shape[0]),
+        *(lie.query_offsets, lie.key_offsets, lie.rows, output.shape[0]),
         *(stride for x in tensors for stride in x.stride()[:2]),
         *(x.stride(0) for x in gradients),
         _scale(width),
         width**-0.5,
-        HEADS=n_heads,
-        SHARED=n_heads // groups,
-        WIDTH=width,
-        QUERIES=chosen.queries,
-        KEYS=chosen.keys,
-        CAUSAL=causal,
-        PRECISION=_precision(),
-        num_warps=chosen.warps,
-        num_stages=chosen.stages,
+        **lie.constants(output, groups=groups),
     )
     return results
 

@@ -188,11 +188,7 @@ def _nearby(path: Path) -> str:
 def packing_is_possible(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """`data.packed` is a choice, and the task can be trained so."""
     packed = frozen["data"].get("packed", False)
-    if (
-        packed not in ("auto", True, False)
-        or isinstance(packed, int)
-        and packed is not bool(packed)
-    ):
+    if packed != "auto" and not isinstance(packed, bool):
         yield UserError(f"data.packed must be auto, true or false, but is {shown(packed)}")
     elif packed is True and not can_pack(frozen):
         streaming = frozen["data"].get("streaming")

@@ -20,6 +20,7 @@ from heed.commands.trained import (
     Request,
     accelerator_here,
     check_amended,
+    device_of,
     load_parts,
     read_request,
     unused_data,
@@ -152,14 +153,12 @@ def prepare(job: dict[str, Any]) -> Parts:
     """The trained task and its data, the same in every process."""
     quiet_libraries()
     import lightning.pytorch as pl
-    import torch
 
     pl.seed_everything(job["config"]["seed"], workers=True, verbose=False)
     record = RunRecord.open(job["run_dir"])
     parts, _ = load_parts(record, job["config"], job["checkpoint"], changes=job["changes"])
     parts.datamodule.rows(job["split"])
-    cuda = torch.cuda.is_available() and job["config"]["trainer"]["accelerator"] != "cpu"
-    use_engine(parts, job["config"], record, "cuda" if cuda else "cpu")
+    use_engine(parts, job["config"], record, device_of(job["config"]).type)
     return parts
 
 

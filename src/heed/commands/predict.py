@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from heed.commands.arguments import parse_arguments
 from heed.commands.decoding_engine import use_engine
@@ -19,13 +19,12 @@ from heed.commands.trained import (
     LEARNED,
     accelerator_here,
     check_amended,
+    device_of,
     load_parts,
     read_request,
 )
+from heed.cores import usable_cores
 from heed.errors import EXIT_DONE, UserError
-
-if TYPE_CHECKING:
-    import torch
 
 USAGE = """\
 usage: heed predict run=DIR [input=FILE|-] [output=FILE|-] [format=txt|csv|jsonl] [key=value ...]
@@ -160,16 +159,6 @@ def predictions_of_records(
     assert not found, "a record for each prediction"
 
 
-def device_of(config: dict[str, Any]) -> torch.device:
-    """Where predictions are computed: where the run was trained, if this machine has such."""
-    import torch
-
-    accelerator = accelerator_here(config["trainer"]["accelerator"])
-    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        return torch.device("cuda")
-    return torch.device("mps" if accelerator == "mps" else "cpu")
-
-
 def check_workers(workers: Any) -> None:
     """Refuse what is no number of processes.
 
@@ -190,7 +179,9 @@ def processes(workers: int | str, task: Any, device: Any, records: int) -> int:
     One core each where a task writes texts on a CPU and there are enough of them to be worth the
     start (docs/notes/speed.md).
     """
-    from heed.decoding.workers import can_fork, cores
+    import torch
+
+    from heed.decoding.workers import can_fork
 
     if device.type != "cpu" or not can_fork():
         return 1
@@ -199,4 +190,5 @@ def processes(workers: int | str, task: Any, device: Any, records: int) -> int:
     if workers != "auto":
         return int(workers)
     writes = getattr(task, "decoder", None) is not None
-    return max(1, min(cores(), records // WORTH_A_PROCESS)) if writes else 1
+    cores = min(usable_cores(), torch.get_num_threads())  # which a user may have lowered
+    return max(1, min(cores, records // WORTH_A_PROCESS)) if writes else 1

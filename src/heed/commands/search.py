@@ -6,7 +6,6 @@ run in processes of their own (`trials`), so no process of a run ever sees the s
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +16,7 @@ from heed.commands.search_space import SearchWords, read_words
 from heed.commands.summary import shown_path
 from heed.commands.trial_configs import TrialConfigs
 from heed.commands.world import launched_world
+from heed.cores import usable_cores
 from heed.errors import EXIT_DONE, UserError
 from heed.sweeps.settings import Settings
 from heed.sweeps.space import Space
@@ -182,7 +182,7 @@ def check_jobs(settings: Settings) -> None:
     Raises:
         UserError: If there are.
     """
-    cores = available_cores()
+    cores = usable_cores()
     if settings.jobs > cores:
         raise UserError(
             f"sweep.jobs must be at most the number of cores ({cores}), but is {settings.jobs}"
@@ -218,16 +218,9 @@ def check_place(base: Config) -> None:
         )
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def threads_of(settings: Settings) -> int | None:
     """Threads of each trial, so that all together have a core each; None for one trial at once."""
-    return max(1, available_cores() // settings.jobs) if settings.jobs > 1 else None
+    return max(1, usable_cores() // settings.jobs) if settings.jobs > 1 else None
 
 
 def study_folder(config: Config, settings: Settings) -> Path:

@@ -14,6 +14,8 @@ from heed.errors import UserError, UserErrors, raise_together
 from heed.tracking.folder import TOKENIZER
 
 if TYPE_CHECKING:
+    import torch
+
     from heed.commands.assemble import Parts
     from heed.tracking.record import RunRecord
 
@@ -155,3 +157,13 @@ def accelerator_here(accelerator: str) -> str:
     if accelerator == "mps" and not torch.backends.mps.is_available():
         return "cpu"
     return accelerator
+
+
+def device_of(config: dict[str, Any]) -> torch.device:
+    """Where a trained run computes: where it was trained, if this machine has such."""
+    import torch
+
+    accelerator = accelerator_here(config["trainer"]["accelerator"])
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return torch.device("cuda")
+    return torch.device("mps" if accelerator == "mps" else "cpu")

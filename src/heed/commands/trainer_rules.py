@@ -144,7 +144,7 @@ def compiling_is_possible(frozen: Config, folders: list[Path]) -> Iterator[UserE
     """`trainer.compile` is a choice, and the strategy can do it."""
     trainer = frozen["trainer"]
     compiled, strategy = trainer.get("compile", False), trainer.get("strategy")
-    if compiled not in ("auto", True, False) or type(compiled) is int:
+    if compiled != "auto" and not isinstance(compiled, bool):
         yield UserError(f"trainer.compile must be auto, true or false, but is {shown(compiled)}")
     target = str(strategy.get(TARGET, "")) if isinstance(strategy, dict) else ""
     name = target.rpartition(".")[2]

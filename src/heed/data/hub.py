@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heed.errors import UserError, nearest
 from heed.text.network import offline_if_unreachable
@@ -26,22 +26,12 @@ def load_hub_split(
 ) -> Dataset:
     """A split of a data set on the hub, memory-mapped; downloaded once, then from the hub's cache.
 
-    No code of the data set is ever run.
-
     Raises:
         UserError: If that is no data set's name, if there is no such data set, configuration or
             split, or no network and no cached copy.
     """
-    from datasets import load_dataset
-
-    _check_name(name)
-    try:
-        with _quiet_without_terminal(), offline_if_unreachable():
-            return load_dataset(
-                name, config, split=split, revision=revision, trust_remote_code=False
-            )
-    except Exception as error:  # every layer below has its own exceptions
-        raise _explain(name, config, split, error) from error
+    found: Dataset = _load(name, config, split, revision=revision)
+    return found
 
 
 @functools.lru_cache(maxsize=16)
@@ -53,19 +43,18 @@ def hub_stream(
     Raises:
         UserError: As `load_hub_split`.
     """
+    found: IterableDataset = _load(name, config, split, revision=revision, streaming=True)
+    return found
+
+
+def _load(name: str, config: str | None, split: str, **how: Any) -> Any:
+    """What `datasets` gives; no code of the data set is ever run."""
     from datasets import load_dataset
 
     _check_name(name)
     try:
-        with _quiet_without_terminal():
-            return load_dataset(
-                name,
-                config,
-                split=split,
-                revision=revision,
-                trust_remote_code=False,
-                streaming=True,
-            )
+        with _quiet_without_terminal(), offline_if_unreachable():
+            return load_dataset(name, config, split=split, trust_remote_code=False, **how)
     except Exception as error:  # every layer below has its own exceptions
         raise _explain(name, config, split, error) from error
 

@@ -35,13 +35,6 @@ def can_fork() -> bool:
     return sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
 
 
-def cores() -> int:
-    """Cores that this process may use, or the threads that torch was told to use, if fewer."""
-    import torch
-
-    return min(len(os.sched_getaffinity(0)) if can_fork() else 1, torch.get_num_threads())
-
-
 class Workers(Generic[Item, Result]):
     """Processes that compute `function(item)`; a context manager that ends them.
 

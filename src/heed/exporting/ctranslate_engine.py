@@ -5,12 +5,12 @@ Legend: B sentences.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from heed.cores import usable_cores
 from heed.data.batch import PairBatch
 from heed.decoding.beam import BeamDecoder
 from heed.decoding.decoder import Decoder
@@ -46,14 +46,13 @@ class CTranslateEngine:
             )
         self.subject = subject
         self.never = [[token] for token in never_tokens(subject)]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with tempfile.TemporaryDirectory() as folder:
             ctranslate.save(subject, Path(folder), None)
             self.translator = ctranslate2.Translator(
                 folder,
                 device=device,
                 compute_type=compute_type or "float32",
-                inter_threads=(cores or 1) if device == "cpu" else 1,
+                inter_threads=usable_cores() if device == "cpu" else 1,
                 intra_threads=1,  # two workers of one thread each are faster than one of two
             )
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from heed.cores import usable_cores
+
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
@@ -60,14 +62,11 @@ def describe_platform() -> dict[str, str]:
 
 def describe_hardware() -> dict[str, Any]:
     """CPU, memory in GiB, and the GPUs torch sees, if torch has been imported by now."""
-    usable = psutil.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        usable = len(os.sched_getaffinity(0))
     return {
         "cpu": _cpu_name(),
         "cores": psutil.cpu_count(logical=False),
         "threads": psutil.cpu_count(),
-        "usable_threads": usable,
+        "usable_threads": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": describe_gpus(),
     }

@@ -19,8 +19,9 @@ class Compilation(Callback):
     then one CUDA graph and the backward pass another, which a host starts in no time.
 
     Args:
-        compile: "auto" does so on a GPU with packed batches, if the training has steps enough; True
-            on any device, whatever the batches.
+        compile: "auto" does so on a GPU with packed batches, if the training has steps enough from
+            its beginning to its end, so that a run that goes on does as it did before; True on any
+            device, whatever the batches.
     """
 
     def __init__(self, compile: Literal["auto"] | bool = "auto") -> None:
@@ -41,4 +42,4 @@ class Compilation(Callback):
         if not getattr(trainer.datamodule, "packed", False):  # type: ignore[attr-defined]
             return False
         plain = type(trainer.strategy).__name__ in ("SingleDeviceStrategy", "DDPStrategy")
-        return plain and trainer.estimated_stepping_batches - trainer.global_step >= WORTH
+        return plain and trainer.estimated_stepping_batches >= WORTH
