@@ -127,6 +127,7 @@ def prepared(
 ) -> Callable[..., tuple[dict[str, Any], Any]]:
     """A run folder as it is before its first step; the config and the parts of the run."""
     from heed.commands.assemble import assemble
+    from heed.commands.own_runs import remember
     from heed.tracking.config_file import save_config
     from heed.tracking.folder import CONFIG, TOKENIZER
     from heed.tracking.record import RunRecord
@@ -138,7 +139,8 @@ def prepared(
         run_dir.mkdir()
         config["paths"]["run_dir"] = str(run_dir)
         save_config(config, run_dir / CONFIG)
-        RunRecord.create(run_dir, task=config["task"]["name"], name="run", seed=1)
+        record = RunRecord.create(run_dir, task=config["task"]["name"], name="run", seed=1)
+        remember(record, config)  # or its cache is not trusted, and the rows are encoded once more
         parts = assemble(config)
         parts.datamodule.prepare_data()
         parts.tokenizers.save(run_dir / TOKENIZER)

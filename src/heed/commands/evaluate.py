@@ -14,6 +14,7 @@ from heed.commands.decoding_engine import use_engine
 from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.quiet import quiet_libraries
 from heed.commands.run_paths import find_checkpoint
+from heed.commands.shares import check_share
 from heed.commands.summary import print_config, score_line
 from heed.commands.trained import (
     LEARNED,
@@ -158,6 +159,7 @@ def prepare(job: dict[str, Any]) -> Parts:
     record = RunRecord.open(job["run_dir"])
     parts, _ = load_parts(record, job["config"], job["checkpoint"], changes=job["changes"])
     parts.datamodule.rows(job["split"])
+    check_share("limit_test_batches", job["config"]["trainer"], parts.datamodule, job["split"])
     use_engine(parts, job["config"], record, device_of(job["config"]).type)
     return parts
 

@@ -22,6 +22,7 @@ from heed.commands.out_of_memory import memory_watched, quoted
 from heed.commands.packing import settle_packing
 from heed.commands.quiet import quiet_libraries
 from heed.commands.requeue import requeue
+from heed.commands.shares import check_shares
 from heed.commands.summary import closing_summary, opening_summary, shown_path
 from heed.errors import UserError
 from heed.tracking.config_file import save_config
@@ -106,6 +107,7 @@ def prepare(
         record_ancestor(config, record, parts)
     if not resumed and config["trainer"].get("auto_batch"):
         size_batches(config, parts, record)
+    check_shares(config["trainer"], parts.datamodule)
     record.update(
         data={**parts.datamodule.statistics(), "labels": parts.labels},
         tokenizer={"fingerprint": parts.tokenizers.fingerprint, "joint": parts.tokenizers.joint},

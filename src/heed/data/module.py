@@ -179,18 +179,30 @@ class DataModule(LightningDataModule):
         return self.evaluation_loader("test")
 
     def evaluation_loader(self, split: Split) -> DataLoader:
+        """Batches of this process of a split that is not trained on, with their records."""
+        return DataLoader(
+            BatchRows(self.rows(split), self.records(split)),
+            sampler=self._evaluation_sampler(split, *self._place()),
+            **self._loader_options(),
+        )
+
+    def training_batches(self) -> int:
+        """Micro-batches of an epoch, as many for every process."""
+        return len(self._train_sampler or self._new_train_sampler())
+
+    def evaluation_batches(self, split: Split, world_size: int) -> int:
+        """The fewest batches of an evaluated split that one of so many processes has."""
+        return len(self._evaluation_sampler(split, world_size - 1, world_size))
+
+    def _evaluation_sampler(self, split: Split, rank: int, world_size: int) -> EvaluationSampler:
         rows = self.rows(split)
-        rank, world_size = self._place()
-        sampler = EvaluationSampler(
+        return EvaluationSampler(
             lengths=rows.lengths,
             examples=rows.column("index"),
             max_tokens=self.eval_max_tokens,
             batch_size=self.batch_size,
             rank=rank,
             world_size=world_size,
-        )
-        return DataLoader(
-            BatchRows(rows, self.records(split)), sampler=sampler, **self._loader_options()
         )
 
     def _new_train_sampler(self) -> TokenBudgetSampler:
