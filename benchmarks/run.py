@@ -51,8 +51,15 @@ SUITES: dict[str, Suite] = {
     "start_up": suite("start_up"),
     "data": suite("scripts", script="data"),
     "decoding": suite("scripts", script="decoding"),
+    "fine_tuning": suite("fine_tuning"),
+    "length": suite("length"),
+    "model_size": suite("model_size"),
+    "data_size": suite("scripts", script="data_size"),
 }
-ON_GPU = ("training_small", "training_base", "training_big", "step_overhead")
+ON_GPU = (
+    *("training_small", "training_base", "training_big", "step_overhead"),
+    *("fine_tuning", "length", "model_size"),
+)
 
 
 def main() -> int:
@@ -67,6 +74,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each arm")
     parser.add_argument("--threads", type=int, help="of torch, on a CPU; all cores without it")
     parser.add_argument("--data", type=Path, help="a folder with multi30k")
+    parser.add_argument("--checkpoint", type=Path, help="a folder with a BERT to fine-tune")
     parser.add_argument("--joeynmt", type=Path, help="a Python that has joeynmt")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all runs")
     parser.add_argument("--to", type=Path, default=Path("docs/results"))
@@ -90,6 +98,7 @@ def main() -> int:
         rounds=asked.rounds,
         quick=asked.quick,
         data=asked.data,
+        checkpoint=asked.checkpoint,
         peers=peers,
         to=asked.to,
     )

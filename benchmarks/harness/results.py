@@ -80,9 +80,10 @@ class Result:
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def row(self, arm: str, what: str) -> Row | None:
-        """The figure of that name, if it was measured."""
-        return next((row for row in self.rows if (row.arm, row.what) == (arm, what)), None)
+    def row(self, arm: str, what: str, x: float | None = None) -> Row | None:
+        """The figure of that name, at that place, if it was measured."""
+        found = (row for row in self.rows if (row.arm, row.what, row.x) == (arm, what, x))
+        return next(found, None)
 
     def compare(
         self,
@@ -90,18 +91,20 @@ class Result:
         peer: str,
         what: str,
         *,
+        x: float | None = None,
         better: Better = "higher",
         reach: float | None = None,
     ) -> None:
         """Add the ratio of two arms' figures: the median over rounds, where both have as many."""
-        own, other = self.row(arm, what), self.row(peer, what)
+        own, other = self.row(arm, what, x), self.row(peer, what, x)
         if own is None or other is None:
             return
         if len(own.runs) == len(other.runs):
             value = statistics.median(a / b for a, b in zip(own.runs, other.runs, strict=True))
         else:
             value = own.median / other.median
-        self.ratios.append(Ratio(f"{arm} / {peer}, {what}", value, better, reach))
+        place = "" if x is None else f" at {x:,.0f}"
+        self.ratios.append(Ratio(f"{arm} / {peer}, {what}{place}", value, better, reach))
 
     def table(self) -> str:
         """For people."""

@@ -17,6 +17,7 @@ class Settings:
         rounds: Turns of each arm.
         quick: Whether sizes are tiny, to see that all runs.
         data: A folder with multi30k; None generates text.
+        checkpoint: A folder with a BERT to fine-tune; None makes one of random weights.
         peers: JoeyNMT's interpreter, and whatever else lives in an environment of its own.
         to: Where figures are written.
     """
@@ -26,6 +27,7 @@ class Settings:
     rounds: int = 3
     quick: bool = False
     data: Path | None = None
+    checkpoint: Path | None = None
     peers: dict[str, Path] = field(default_factory=dict)
     to: Path = Path("docs/results")
 

@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parents[1]
 
 def measure(asked: Settings, script: str) -> list[Result]:
     """The figures of one script."""
-    return {"data": data, "decoding": decoding}[script](asked)
+    scripts = {"data": data, "decoding": decoding, "data_size": data_size}
+    return scripts[script](asked)
 
 
 def data(asked: Settings) -> list[Result]:
@@ -42,6 +43,24 @@ def data(asked: Settings) -> list[Result]:
         for arm, milliseconds in arms.items()
     ]
     return [tokens, collation]
+
+
+def data_size(asked: Settings) -> list[Result]:
+    """Memory, and the time to the first batch, against the rows of the training data."""
+    file = asked.work / "data_size.json"
+    most = 10_000 if asked.quick else 1_000_000
+    run("data_loading.py", ["--parts", "memory", f"--most-rows={most}", "--output", str(file)])
+    found: dict[str, Any] = json.loads(file.read_text())["memory"]
+    result = Result("data_size", "a process that reads batches, against rows of training data")
+    whats = {
+        "encoding": "MiB more than with 1,000 rows, encoding",
+        "after batches": "MiB more, reading",
+        "seconds to the first batch": "seconds to the first batch",
+    }
+    for rows, figures in found.items():
+        for key, what in whats.items():
+            result.rows.append(Row("heed", what, [max(figures[key], 0.001)], float(rows)))
+    return [result]
 
 
 def decoding(asked: Settings) -> list[Result]:
