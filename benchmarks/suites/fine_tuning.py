@@ -100,9 +100,7 @@ def trainer(folder: Path, parts: Parts, asked: Settings) -> Lane:
             ),
         ).train()
 
-    return Lane(
-        PEER, loop, batches, tokens=lambda batch: len(batch["labels"]), settle=asked.settle
-    )
+    return Lane(PEER, loop, batches, tokens=lambda batch: len(batch["labels"]), settle=asked.settle)
 
 
 def of_peer(batch: Any) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from harness.corpus import Sized, pad_ids, padded_batches, prepared
 from harness.results import Result, Row
 from harness.settings import Settings
 from harness.turns import in_turns
+
 from suites.training import MARIAN, TOKENS
 
 MODELS = ("tiny", "small", "base", "big")
@@ -27,7 +28,11 @@ def measure(asked: Settings) -> list[Result]:
         "model_size",
         f"training encoder-decoders of different sizes, {sized.max_tokens:,} positions a batch",
         asked.device,
-        settings={"precision": precision, "parameters of": ", ".join(MODELS), "data": "multi30k" if asked.data else "generated"},
+        settings={
+            "precision": precision,
+            "parameters of": ", ".join(MODELS),
+            "data": "multi30k" if asked.data else "generated",
+        },
     )
     peer = bool(importlib.util.find_spec("transformers") and importlib.util.find_spec("accelerate"))
     if not peer:

@@ -7,7 +7,10 @@ The rows are put in an order of similar lengths and cut into *cells*, each worth
 The rows of a cell are dealt over as few batches as the budget surely allows, whichever rows they
 get, and all of one size (to within a row), so there is no small rest anywhere. Cells, the number of
 batches and their sizes depend on lengths and limits alone; what may vary from epoch to epoch is
-which rows of a cell meet, and the order of the batches.
+which rows of a cell meet (`epoch_order`), and the order of the batches.
+
+Of two streams, a row is a point in a plane. Points in the order of a Hilbert curve (Hilbert 1891)
+are near in the plane where they are near in the order, in all directions alike.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ class Plan(NamedTuple):
     """Rows in an order of similar lengths, and where to cut it.
 
     Attributes:
-        order: (N,) row numbers.
+        order: (N,) row numbers, the longest cells first.
         cells: (cells + 1,) places in `order` where a cell begins; N at the end.
         batches: (batches + 1,) places in `order` where a batch begins; N at the end.
         oversized: Rows which alone cost more than the budget; each is a batch by itself.
@@ -58,9 +61,9 @@ def plan_batches(
     alone = np.flatnonzero(totals > budget)
     alone = alone[np.argsort(-totals[alone], kind="stable")]
     rest = np.flatnonzero(totals <= budget)
-    cells_wanted = int(totals[rest].sum()) // (budget * batches_per_cell) + 1
-    rest = rest[similar_order(lengths[rest], cells_wanted)]
+    rest = rest[similar_order(lengths[rest])]
     starts, numbers = _cells(lengths[rest], budget, most_rows, batches_per_cell)
+    rest, starts, numbers = _longest_first(rest, lengths, starts, numbers)
     batches = _even_cuts(starts, np.diff(starts, append=len(rest)), numbers)
     singles = np.arange(len(alone))
     return Plan(
@@ -90,25 +93,59 @@ def join(plans: list[Plan]) -> Plan:
     )
 
 
-def similar_order(lengths: np.ndarray, cells: int) -> np.ndarray:
+def similar_order(lengths: np.ndarray) -> np.ndarray:
     """(N,) row numbers such that neighbours have similar lengths in every stream.
 
-    One stream is sorted, longest first. Of several, the first is sorted and divided into bands of
-    equal tokens, and each band is sorted by the other streams, every second one upwards, so that
-    lengths never jump. The number of bands makes the `cells` about square in spread of lengths.
+    One stream is sorted, longest first. Of more, the first and the sum of the others are followed
+    along a Hilbert curve.
     """
     first = _short(lengths[:, 0])
     if lengths.shape[1] == 1 or len(lengths) < 2:
         return np.argsort(LONGEST - first, kind="stable")
-    others = _short(lengths[:, 1:].sum(axis=1))
-    elongation = (first.std() + 1e-9) / (others.std() + 1e-9)
-    bands = min(LONGEST, max(1, round(np.sqrt(cells * elongation))))
-    by_first = np.argsort(LONGEST - first, kind="stable")
-    tokens_before = np.cumsum((first.astype(np.int64) + others)[by_first])
-    band = np.empty(len(lengths), dtype=np.uint16)
-    band[by_first] = tokens_before * bands // (tokens_before[-1] + 1)
-    others = np.where(band % 2 == 1, others, LONGEST - others)  # every second band upwards
-    return np.lexsort((LONGEST - first, others, band))
+    return np.argsort(_along_curve(first, _short(lengths[:, 1:].sum(axis=1))), kind="stable")
+
+
+def _along_curve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(N,) how far along the curve each point (x, y) lies.
+
+    From the largest square to the smallest, each is entered by one quadrant after the other; what
+    lies in the first is mirrored in the diagonal and in the last in the other one, so that the
+    curves of the quadrants meet.
+    """
+    bits = int(max(x.max(), y.max())).bit_length()
+    side = np.uint32((1 << bits) - 1)
+    x, y = x.astype(np.uint32), y.astype(np.uint32)
+    along: np.ndarray = np.zeros(len(x), dtype=np.uint32)
+    for bit in reversed(range(bits)):
+        right, up = (x >> bit) & 1, (y >> bit) & 1
+        along = (along << 2) | ((3 * right) ^ up)
+        other = np.where(right > up, side, np.uint32(0))
+        x, y = x ^ other, y ^ other
+        x, y = np.where(up, x, y), np.where(up, y, x)
+    return along
+
+
+def epoch_order(plan: Plan, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(N,) the row numbers of a plan, with other rows of a cell meeting in each batch.
+
+    Of several streams a cell is divided across a direction of its own, so that its batches are
+    narrower than the cell and pad less. Of one, and among rows of equal lengths, chance decides.
+
+    Args:
+        plan: The plan.
+        lengths: (N, s) as it was made with.
+        random: Decides.
+    """
+    cell = np.repeat(np.arange(len(plan.cells) - 1), np.diff(plan.cells))
+    place = random.random(len(plan.order))
+    if lengths.shape[1] > 1:
+        place *= 1e-3  # of a token
+        directions = random.normal(size=(lengths.shape[1], len(plan.cells) - 1))
+        directions /= np.abs(directions).sum(axis=0, keepdims=True)
+        for stream, direction in enumerate(directions):
+            place += direction[cell] * lengths[plan.order, stream]
+        place /= 2.0 * (1 + lengths.max(initial=0))  # in [-1/2, 1/2]
+    return plan.order[np.argsort(cell + place, kind="stable")]
 
 
 def _short(lengths: np.ndarray) -> np.ndarray:
@@ -151,6 +188,21 @@ def _cells(
         widths = np.maximum.reduceat(lengths, starts, axis=0).sum(axis=1)
     sizes = np.diff(starts, append=count)
     return starts, -(-sizes // _capacity(widths, budget, most_rows))
+
+
+def _longest_first(
+    rows: np.ndarray, lengths: np.ndarray, starts: np.ndarray, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows, where each cell begins and its batches, with the cells in another order."""
+    if not len(starts):
+        return rows, starts, numbers
+    sizes = np.diff(starts, append=len(rows))
+    widths = np.maximum.reduceat(lengths[rows], starts, axis=0).sum(axis=1)
+    cells = np.argsort(-widths, kind="stable")
+    sizes, old = sizes[cells], starts[cells]
+    new = np.cumsum(sizes) - sizes
+    places = np.repeat(old - new, sizes) + np.arange(len(rows))
+    return rows[places], new, numbers[cells]
 
 
 def _capacity(widths: np.ndarray, budget: int, most_rows: int) -> np.ndarray:

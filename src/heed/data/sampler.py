@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 from torch.utils.data import SequentialSampler
 
-from heed.data.batching import Plan, check_limits, join, padding_share, plan_batches
+from heed.data.batching import (
+    Plan,
+    check_limits,
+    epoch_order,
+    join,
+    padding_share,
+    plan_batches,
+)
 from heed.data.packing import PackedPlan, Shape, share_out
 from heed.errors import UserError
 
-BATCHES_PER_CELL = 2  # more mixes rows better, and pads more: +2 % a doubling on image captions
+BATCHES_PER_CELL = 2  # more mixes rows better, and makes more batches, 2 % more when doubled
 
 
 class BatchSampler(SequentialSampler):
@@ -201,11 +208,9 @@ class TokenBudgetSampler(BatchSampler):
         if self._packed is not None:
             epoch = self.epoch if self.shuffle else 0
             return self._packed.deal(self._random(0, epoch)).order
-        order, cells = self._plan.order, self._plan.cells
         if not self.shuffle:
-            return order
-        cell = np.repeat(np.arange(len(cells) - 1), np.diff(cells))
-        return order[np.argsort(cell + self._random(0).random(len(order)), kind="stable")]
+            return self._plan.order
+        return epoch_order(self._plan, self.lengths, self._random(0))
 
     def _random(self, use: int, epoch: int | None = None) -> np.random.Generator:
         key = [self.seed, self.epoch if epoch is None else epoch, use]
