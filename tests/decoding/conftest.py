@@ -39,6 +39,14 @@ class Chain:
         self.previous = self.previous[rows]
         self.current = self.current[rows]
 
+    def join(self, other: Chain) -> None:
+        assert self.rows_computed, "nothing has been written yet"
+        assert other.rows_computed, "nothing has been written yet"
+        self.sentence = torch.cat((self.sentence, other.sentence + len(self.tables)))
+        self.tables = torch.cat((self.tables, other.tables))
+        self.previous = torch.cat((self.previous, other.previous))
+        self.current = torch.cat((self.current, other.current))
+
 
 class Language:
     """Random chains, and what can be said of them in plain Python."""

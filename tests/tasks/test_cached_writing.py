@@ -14,7 +14,7 @@ from torch import Tensor
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.decoding.beam import BeamDecoder
-from heed.decoding.decoder import Decoder
+from heed.decoding.decoder import Decoder, Ids, ToWrite
 from heed.decoding.greedy import GreedyDecoder
 from heed.decoding.sampling import SamplingDecoder
 from heed.heads.vocabulary import VocabularyHead
@@ -108,6 +108,40 @@ def test_a_batch_is_written_as_its_rows_without_a_cache(world, name):
         assert [h.tokens for h in one] == [h.tokens for h in other]
         assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-4)
     assert len({tuple(one[0].tokens) for one in found}) > 1  # it depends on what was read
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_batches_written_together_are_written_as_each_alone(world, name):
+    """The second batch reads more than the first, the others less; each joins when it can."""
+    model, head, sources = world
+    decoder = DECODERS[name]
+    batches = [[0, 4], [1, 2], [3], [4, 1, 1], [2]]
+
+    def of(rows: list[int]) -> ToWrite:
+        lengths = [LENGTHS[row] for row in rows]
+        ids = [[*sources[row], *[PAD] * (max(lengths) - LENGTHS[row])] for row in rows]
+        layout = Padded(torch.tensor(lengths), max(lengths))
+        memory = model.encode(torch.tensor(ids), layout)
+        limits = torch.tensor([9, 5, 7, 6, 8])[rows]
+        return ToWrite(TransformerStep(model, head, memory, layout), limits)
+
+    with torch.inference_mode():
+        expected = [
+            decoder(
+                *(of(rows).step,),
+                **{"batch_size": len(rows), "bos_id": BOS, "eos_id": EOS, "pad_id": PAD},
+                max_length=of(rows).limits,
+            )
+            for rows in batches
+        ]
+        found = list(decoder.stream(map(of, batches), Ids(BOS, EOS, PAD)))
+    assert len(found) == len(expected)
+    for own, others in zip(found, expected, strict=True):
+        assert [[h.tokens for h in one] for one in own] == [
+            [h.tokens for h in one] for one in others
+        ]
+        for one, other in zip(own, others, strict=True):
+            assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-4)
 
 
 def test_the_beams_of_a_sentence_share_its_keys_and_values(world):

@@ -109,6 +109,19 @@ def test_a_batch_is_written_as_its_rows_without_a_cache(translators, option, dec
 
 
 @pytest.mark.parametrize("option", OPTIONS)
+def test_batches_predicted_together_are_predicted_as_each_alone(translators, option):
+    case = translators[option]
+    records = case.records
+    batches = [case.collate(part) for part in (records[:3], records[3:4], records[4:], records)]
+    case.task.decoder.max_length = 9
+    with torch.no_grad():
+        alone = [case.task.predict_batch(batch, stage="predict") for batch in batches]
+        together = list(case.task.predict_batches(iter(batches)))
+    assert together == alone
+    assert len({one["prediction"] for batch in alone for one in batch}) > 1
+
+
+@pytest.mark.parametrize("option", OPTIONS)
 def test_the_loss_is_that_of_the_target_alone(translators, option):
     """By torch's cross-entropy, row by row, on logits that are computed without padding."""
     case = translators[option]

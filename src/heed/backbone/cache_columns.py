@@ -71,3 +71,22 @@ class Columns:
         moved = self._spare[:size].view(shape)
         torch.index_select(kept[: self.length], 1, rows, out=moved[: self.length])
         self._kept, self._spare = moved, kept.view(-1)
+
+    def join(self, other: Columns, length: int) -> None:
+        """Put another's rows below, the newest positions side by side, and keep `length` of them.
+
+        What a row does not have is zero. Both have been written to.
+        """
+        own, others = self._kept, other._kept
+        assert own is not None
+        assert others is not None
+        above = own.shape[1]
+        rows = (max(FIRST_ROOM, 2 * length), above + others.shape[1])
+        joined = own.new_zeros(*rows, *own.shape[2:])
+        for kept, used, place in (
+            (own, self.length, joined[:length, :above]),
+            (others, other.length, joined[:length, above:]),
+        ):
+            taken = min(used, length)
+            place[length - taken :] = kept[used - taken : used]
+        self._kept, self._spare, self.length = joined, None, length

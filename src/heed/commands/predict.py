@@ -116,40 +116,58 @@ def predictions_of_records(
 
     from heed.decoding.workers import Workers
     from heed.tasks.base import Work
+    from heed.training.allocator import keep_freed_memory
     from heed.training.precision import resolve_precision
 
     accelerator = accelerator_here(config["trainer"]["accelerator"])
     device = device_of(config)
     precision = resolve_precision(config["trainer"]["precision"], accelerator)
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.split("-")[0])
-    task = parts.task.to(device)
+    task, module = parts.task.to(device), parts.datamodule
     sizes: deque[int] = deque()  # records of each chunk whose predictions are not all there
 
-    def predict(batch: Any) -> list[tuple[int, dict[str, Any]]]:
-        half_precision = torch.autocast(device.type, dtype=half, enabled=half is not None)
-        with torch.inference_mode(), half_precision:
-            rows = task.predict_batch(batch.to(device), stage="predict")
-        return list(zip([index for index, _ in batch.examples], rows, strict=True))
+    def predict(batches: Iterable[Any]) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+        examples: deque[Any] = deque()
 
-    def batches(chunks: Iterable[tuple[list[Any], Iterator[Any]]]) -> Iterator[Any]:
-        for chunk, chunk_batches in chunks:
-            sizes.append(len(chunk))
-            for batch in chunk_batches:
+        def moved() -> Iterator[Any]:
+            for batch in batches:
+                examples.append(batch.examples)
                 task.work = Work("predict", len(batch), batch.token_positions, decoding=True)
-                yield batch
+                yield batch.to(device)
 
-    chunks = parts.datamodule.predict_chunks(records)
+        results = task.predict_batches(moved())
+        while True:
+            half_precision = torch.autocast(device.type, dtype=half, enabled=half is not None)
+            with torch.inference_mode(), half_precision:
+                rows = next(results, None)
+            if rows is None:
+                return
+            yield list(zip([index for index, _ in examples.popleft()], rows, strict=True))
+
+    def counted(chunks: Iterable[tuple[list[Any], Iterator[Any]]]) -> Iterator[Iterator[Any]]:
+        for chunk, batches in chunks:
+            sizes.append(len(chunk))
+            yield batches
+
+    if writes(task) and module.eval_max_tokens is not None:  # the next one joins half of the last
+        half_batch = max(1, module.eval_max_tokens // 2)
+        module.limit(max_tokens=module.max_tokens, eval_max_tokens=half_batch)
+    if device.type == "cpu":
+        keep_freed_memory()
+    chunks = module.predict_chunks(records)
     first = next(chunks, None)
     if first is None:
         return
     count = processes(workers, task, device, len(first[0]))
     found: dict[int, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
-        stream = batches(chain([first], chunks))
+        stream = counted(chain([first], chunks))
         if count > 1:
-            results = stack.enter_context(Workers(predict, count)).map(stream)
+            shares = (share for batches in stream for share in dealt(batches, count))
+            pool: Any = stack.enter_context(Workers(lambda share: list(predict(share)), count))
+            results: Iterator[Any] = chain.from_iterable(pool.map(shares))
         else:
-            results = map(predict, stream)
+            results = predict(chain.from_iterable(stream))
         for result in results:
             found.update(result)
             while sizes and len(found) >= sizes[0]:
@@ -157,6 +175,18 @@ def predictions_of_records(
                 yield from (found.pop(index) for index in ready)
     assert not sizes, "a prediction for each record"
     assert not found, "a record for each prediction"
+
+
+def dealt(batches: Iterable[Any], count: int) -> Iterator[list[Any]]:
+    """The batches of a chunk for each of so many processes, in turn."""
+    own = list(batches)
+    yield from (own[number::count] for number in range(min(count, len(own))))
+
+
+def writes(task: Any) -> bool:
+    """Whether a task writes texts token by token, and does so itself."""
+    engine = getattr(task, "engine", None)  # which has batches and threads of its own
+    return getattr(task, "decoder", None) is not None and engine is None
 
 
 def check_workers(workers: Any) -> None:
@@ -189,6 +219,5 @@ def processes(workers: int | str, task: Any, device: Any, records: int) -> int:
         return 1  # which has threads of its own
     if workers != "auto":
         return int(workers)
-    writes = getattr(task, "decoder", None) is not None
     cores = min(usable_cores(), torch.get_num_threads())  # which a user may have lowered
-    return max(1, min(cores, records // WORTH_A_PROCESS)) if writes else 1
+    return max(1, min(cores, records // WORTH_A_PROCESS)) if writes(task) else 1

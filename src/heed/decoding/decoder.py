@@ -6,16 +6,44 @@ Legend: B sentences, N rows, V vocabulary, T tokens written so far.
 from __future__ import annotations
 
 import abc
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from heed.decoding.ngrams import forbid_repeated_ngrams
-from heed.decoding.step import Hypothesis, Step
+from heed.decoding.search import Search, complete, stream
+from heed.decoding.step import Hypothesis, JoiningStep, Step
 from heed.errors import UserError
 
 Engine = Literal["heed", "ctranslate2"]
+
+
+class Ids(NamedTuple):
+    """The tokens that are not words.
+
+    Attributes:
+        bos: First token of every row; never written again.
+        eos: The token that ends a sentence.
+        pad: Fed to rows that have ended; never written.
+    """
+
+    bos: int
+    eos: int
+    pad: int
+
+
+class ToWrite(NamedTuple):
+    """What is to be written for.
+
+    Attributes:
+        step: The model, with a row a sentence and nothing written.
+        limits: (B,) most tokens of each sentence, its end included.
+    """
+
+    step: JoiningStep
+    limits: Tensor
 
 
 class Decoder(abc.ABC):
@@ -41,6 +69,17 @@ class Decoder(abc.ABC):
         self.no_repeat_ngram_size = no_repeat_ngram_size
 
     @abc.abstractmethod
+    def begin(self, limits: Tensor, ids: Ids, *, with_scores: bool = True) -> Search:
+        """A search for the outputs of a batch; each sentence comes out as it would alone.
+
+        Args:
+            limits: (B,) most tokens written, end of sentence included, at least 1. At the limit a
+                sentence ends as it stands.
+            ids: The tokens that are not words.
+            with_scores: Whether anybody looks at the scores. Without, a decoder that does not need
+                them itself may give 0 (or -inf) and save the softmax over the vocabulary.
+        """
+
     def __call__(
         self,
         step: Step,
@@ -58,18 +97,36 @@ class Decoder(abc.ABC):
         Args:
             step: The model, with `batch_size` rows and nothing written.
             batch_size: B.
-            bos_id: First token of every row; never written again.
-            eos_id: The token that ends a sentence.
-            pad_id: Fed to rows that have ended; never written.
+            bos_id: See `Ids`; likewise `eos_id` and `pad_id`.
             max_length: Most tokens written, end of sentence included: one number, or (B,). None
-                takes the decoder's own. At the limit a sentence ends as it stands.
+                takes the decoder's own.
             device: Where the step computes.
-            with_scores: Whether anybody looks at the scores. Without, a decoder that does not need
-                them itself may give 0 (or -inf) and save the softmax over the vocabulary.
+            with_scores: See `begin`.
 
         Returns:
             B lists of hypotheses, each list best first and never empty.
         """
+        limits = self.row_limits(max_length, batch_size, device)
+        ids = Ids(bos_id, eos_id, pad_id)
+        return complete(step, self.begin(limits, ids, with_scores=with_scores))
+
+    def stream(
+        self, batches: Iterable[ToWrite], ids: Ids, *, with_scores: bool = True
+    ) -> Iterator[list[list[Hypothesis]]]:
+        """Decode batches together, each beginning where room is left by those before it.
+
+        Args:
+            batches: Made one after another, when they are to begin.
+            ids: The tokens that are not words.
+            with_scores: See `begin`.
+
+        Yields:
+            The hypotheses of each batch, in their order, as `__call__` gives them.
+        """
+        return stream(
+            (batch.step, self.begin(batch.limits, ids, with_scores=with_scores))
+            for batch in batches
+        )
 
     def max_lengths(self, source_lengths: Tensor) -> Tensor:
         """The most tokens to write for each source sentence.
@@ -159,9 +216,9 @@ def at_least(key: str, least: int, value: float) -> UserError:
     )
 
 
-def never_written(*, bos_id: int, eos_id: int, pad_id: int) -> list[int]:
+def never_written(ids: Ids) -> list[int]:
     """The tokens that have no place in an output: padding and the beginning of sentence.
 
     Families that begin with their end-of-sentence token (BART) still may write it.
     """
-    return sorted({bos_id, pad_id} - {eos_id})
+    return sorted({ids.bos, ids.pad} - {ids.eos})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from heed.decoding.decoder import Decoder, Engine, limit_faults
+from heed.decoding.decoder import Decoder, Engine, Ids, limit_faults
 from heed.decoding.likeliest import likeliest_one
-from heed.decoding.rows import decode_rows
-from heed.decoding.step import Hypothesis, Step
+from heed.decoding.rows import RowSearch
 from heed.errors import raise_together
 
 
@@ -60,29 +58,8 @@ class GreedyDecoder(Decoder):
         self.engine = engine
         self.compute_type = compute_type
 
-    def __call__(
-        self,
-        step: Step,
-        *,
-        batch_size: int,
-        bos_id: int,
-        eos_id: int,
-        pad_id: int,
-        max_length: int | Tensor | None = None,
-        device: torch.device | str = "cpu",
-        with_scores: bool = True,
-    ) -> list[list[Hypothesis]]:
-        """See `Decoder.__call__`; one hypothesis a sentence, scored by its log probability."""
-        return decode_rows(
-            self,
-            step,
-            likeliest_one,
-            rows_per_sentence=1,
-            batch_size=batch_size,
-            bos_id=bos_id,
-            eos_id=eos_id,
-            pad_id=pad_id,
-            max_length=max_length,
-            device=device,
-            with_scores=with_scores,
+    def begin(self, limits: Tensor, ids: Ids, *, with_scores: bool = True) -> RowSearch:
+        """See `Decoder.begin`; one hypothesis a sentence, scored by its log probability."""
+        return RowSearch(
+            self, likeliest_one, limits, ids, rows_per_sentence=1, with_scores=with_scores
         )

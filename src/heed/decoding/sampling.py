@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from heed.decoding.decoder import Decoder, at_least, limit_faults
-from heed.decoding.rows import decode_rows
-from heed.decoding.step import Hypothesis, Step
+from heed.decoding.decoder import Decoder, Ids, at_least, limit_faults
+from heed.decoding.rows import RowSearch
 from heed.errors import UserError, raise_together
 
 
@@ -91,24 +90,13 @@ class SamplingDecoder(Decoder):
         self.n_best = n_best
         self.seed = seed
 
-    def __call__(
-        self,
-        step: Step,
-        *,
-        batch_size: int,
-        bos_id: int,
-        eos_id: int,
-        pad_id: int,
-        max_length: int | Tensor | None = None,
-        device: torch.device | str = "cpu",
-        with_scores: bool = True,
-    ) -> list[list[Hypothesis]]:
-        """See `Decoder.__call__`; `n_best` samples a sentence.
+    def begin(self, limits: Tensor, ids: Ids, *, with_scores: bool = True) -> RowSearch:
+        """See `Decoder.begin`; `n_best` samples a sentence.
 
         A sentence's samples depend on its place in the batch, as all draw from one random stream;
         their distribution does not.
         """
-        generator = torch.Generator(device=device).manual_seed(self.seed)
+        generator = torch.Generator(device=limits.device).manual_seed(self.seed)
 
         def draw(logits: Tensor) -> Tensor:
             probabilities = self.probabilities(logits)
@@ -116,17 +104,12 @@ class SamplingDecoder(Decoder):
             probabilities = probabilities.nan_to_num(nan=1.0)
             return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
 
-        return decode_rows(
+        return RowSearch(
             self,
-            step,
             draw,
+            limits,
+            ids,
             rows_per_sentence=self.n_best,
-            batch_size=batch_size,
-            bos_id=bos_id,
-            eos_id=eos_id,
-            pad_id=pad_id,
-            max_length=max_length,
-            device=device,
             with_scores=with_scores or self.n_best > 1,  # which are sorted by them
         )
 

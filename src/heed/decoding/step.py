@@ -5,7 +5,7 @@ Legend: N rows (sentences times beams or samples), V vocabulary.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -34,6 +34,20 @@ class Step(Protocol):
 
         Args:
             rows: (N',) indices into the present rows.
+        """
+        ...
+
+
+class JoiningStep(Step, Protocol):
+    """A step that takes in rows of others, so that batches can be written together."""
+
+    def join(self, other: Any) -> None:
+        """Take in the rows of another step of the same model, behind one's own.
+
+        Both have been called; their rows may have written different numbers of tokens.
+
+        Args:
+            other: The step; not used afterwards.
         """
         ...
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from heed.backbone.layout import Padded
 from heed.data.batch import Tokens
 from heed.decoding.beam import BeamDecoder
-from heed.decoding.decoder import Decoder, never_written
+from heed.decoding.decoder import Decoder, Ids, never_written
 from heed.decoding.greedy import GreedyDecoder
 from heed.decoding.step import Step
 from heed.errors import RunFailed
@@ -51,7 +51,7 @@ def decoders(subject: Subject) -> dict[str, Decoder]:
 def never_tokens(subject: Subject) -> list[str]:
     """The tokens that are never written, by name."""
     target = subject.tokenizers.target
-    never = never_written(bos_id=target.bos_id, eos_id=target.eos_id, pad_id=target.pad_id)
+    never = never_written(Ids(target.bos_id, target.eos_id, target.pad_id))
     return target.tokens(never)
 
 
@@ -238,7 +238,7 @@ def _written_by_heed(
         memory = task.backbone.encode(ids, layout)
         step: Step = TransformerStep(task.backbone, task.head, memory, layout)
         if normalized:
-            never = never_written(bos_id=target.bos_id, eos_id=target.eos_id, pad_id=target.pad_id)
+            never = never_written(Ids(target.bos_id, target.eos_id, target.pad_id))
             step = Normalized(
                 step, never=never, eos_id=target.eos_id, min_length=decoder.min_length
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from heed.backbone.transformer import Transformer
 from heed.decoding.beam import BeamDecoder
-from heed.decoding.decoder import never_written
+from heed.decoding.decoder import Ids, never_written
 from heed.exporting.subject import Subject
 from heed.pretrained.family import Family
 from heed.pretrained.load import kind_of
@@ -67,7 +67,7 @@ def generation_json(subject: Subject) -> dict[str, Any]:
     """generation_config.json: the run's own way of decoding."""
     target = subject.tokenizers.target
     decoder: Any = getattr(subject.task, "decoder", None)
-    never = never_written(bos_id=target.bos_id, eos_id=target.eos_id, pad_id=target.pad_id)
+    never = never_written(Ids(target.bos_id, target.eos_id, target.pad_id))
     found: dict[str, Any] = {
         "bos_token_id": target.bos_id,
         "eos_token_id": target.eos_id,

@@ -9,7 +9,7 @@ every example is scored once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, cast
 
 import lightning.pytorch as pl
@@ -113,6 +113,11 @@ class Task(pl.LightningModule):
     def predict_batch(self, batch: Any, *, stage: Stage | Literal["predict"]) -> list[Prediction]:
         """One prediction for each example of the batch (`batch.examples`), in their order."""
         raise AssertionError("a task defines its predictions")  # pragma: no cover
+
+    def predict_batches(self, batches: Iterable[Any]) -> Iterator[list[Prediction]]:
+        """As `predict_batch` of each batch, in their order, at the stage "predict"."""
+        for batch in batches:
+            yield self.predict_batch(batch, stage="predict")
 
     def new_scores(self) -> nn.Module:
         """The torchmetrics Metric that `update_scores` feeds; `compute()` gives name -> score."""

@@ -6,7 +6,7 @@ How the backbone reads and writes depends on its shape; see `heed.tasks.writers`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from heed.backbone.transformer import Transformer
 from heed.data.batch import PairBatch, PrefixBatch
 from heed.data.pairs import PairPreparation
-from heed.decoding.decoder import Decoder
+from heed.decoding.decoder import Decoder, Ids, ToWrite
 from heed.decoding.step import Hypothesis
 from heed.heads.loss import Loss
 from heed.heads.vocabulary import VocabularyHead
@@ -83,23 +83,42 @@ class GenerationTask(Task):
         decoder = self.validation_decoder if stage == "val" else self.decoder
         if self.engine is not None and stage != "val":
             return [self._prediction(found) for found in self.engine(batch, decoder)]
-        writer, tokenizer = self.writer, self.preparation.target_tokenizer
-        source_lengths = writer.source_lengths(batch)
-        step = writer.step(batch)
-        *given, start = self.preparation.start_ids
-        for token in given:
-            step(torch.full_like(source_lengths, token))
+        asked, ids = self._asked(batch, decoder), self._ids()
         beams = decoder(
-            step,
+            asked.step,
             batch_size=len(batch),
-            bos_id=start,
-            eos_id=tokenizer.eos_id,
-            pad_id=tokenizer.pad_id,
-            max_length=decoder.max_lengths(source_lengths),
-            device=source_lengths.device,
+            bos_id=ids.bos,
+            eos_id=ids.eos,
+            pad_id=ids.pad,
+            max_length=asked.limits,
+            device=asked.limits.device,
             with_scores=False,  # only alternatives are given with theirs
         )
         return [self._prediction(hypotheses) for hypotheses in beams]
+
+    def predict_batches(
+        self, batches: Iterable[PairBatch | PrefixBatch]
+    ) -> Iterator[list[Prediction]]:
+        """As `predict_batch` of each; the next batch joins while the last is still written."""
+        if self.engine is not None:
+            yield from super().predict_batches(batches)
+            return
+        asked = (self._asked(batch, self.decoder) for batch in batches)
+        for found in self.decoder.stream(asked, self._ids(), with_scores=False):
+            yield [self._prediction(hypotheses) for hypotheses in found]
+
+    def _asked(self, batch: PairBatch | PrefixBatch, decoder: Decoder) -> ToWrite:
+        """A step that has read a batch, and the most tokens that a decoder is to write for it."""
+        source_lengths = self.writer.source_lengths(batch)
+        step = self.writer.step(batch)
+        *given, _ = self.preparation.start_ids
+        for token in given:
+            step(torch.full_like(source_lengths, token))
+        return ToWrite(step, decoder.max_lengths(source_lengths))
+
+    def _ids(self) -> Ids:
+        tokenizer = self.preparation.target_tokenizer
+        return Ids(self.preparation.start_ids[-1], tokenizer.eos_id, tokenizer.pad_id)
 
     def _prediction(self, hypotheses: list[Hypothesis]) -> Prediction:
         texts = self.preparation.target_tokenizer.decode([h.tokens for h in hypotheses])

@@ -14,7 +14,7 @@ from torch import Tensor
 from heed.backbone.layout import Padded
 from heed.backbone.transformer import Transformer
 from heed.data.batch import PairBatch, PrefixBatch
-from heed.decoding.step import Step
+from heed.decoding.step import JoiningStep
 from heed.heads.masked import at_places
 from heed.heads.vocabulary import VocabularyHead
 
@@ -40,7 +40,7 @@ class Writer(Protocol):
         """What tells a batch's targets, all at once."""
         ...
 
-    def step(self, batch: Any) -> Step:
+    def step(self, batch: Any) -> JoiningStep:
         """A step for a decoder, after what a batch has to read, with a key-value cache."""
         ...
 
@@ -70,7 +70,7 @@ class EncoderDecoderWriter:
         hidden = self.backbone.decode(asked.ids, asked.layout, memory, source.layout)
         return Predicted(hidden, asked.labels, asked.mask)  # (B, T-1, D)
 
-    def step(self, batch: PairBatch) -> Step:
+    def step(self, batch: PairBatch) -> JoiningStep:
         """See `Writer`."""
         source = batch.source
         memory = self.backbone.encode(source.ids, source.layout)  # (B, S, D)
@@ -116,7 +116,7 @@ class PrefixWriter:
         hidden = hidden.gather(1, columns[..., None].expand(-1, -1, hidden.shape[2]))  # (B, W, D)
         return Predicted(hidden, labels, written.mask())
 
-    def step(self, batch: PrefixBatch) -> Step:
+    def step(self, batch: PrefixBatch) -> JoiningStep:
         """See `Writer`."""
         step = TransformerStep(self.backbone, self.head)
         self.backbone.decode(
@@ -166,6 +166,10 @@ class TransformerStep:
     def reorder(self, rows: Tensor) -> None:
         """Keep, repeat or drop rows: row i becomes what row `rows[i]` was."""
         self.cache.reorder(rows)
+
+    def join(self, other: TransformerStep) -> None:
+        """Take in the rows of another step, behind one's own; both have been called."""
+        self.cache.join(other.cache)
 
 
 def writer_of(backbone: Transformer, head: VocabularyHead, *, bidirectional_prefix: bool) -> Writer:
