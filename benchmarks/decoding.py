@@ -77,34 +77,34 @@ def decoder_of(search: str) -> Any:
 
 def heed_arms(setting: Setting, search: str) -> dict[str, Arm]:
     """Heed in one process with all threads, and in one a core."""
+    from heed.commands.predict import dealt
+    from heed.decoding.decoder import Ids, ToWrite
     from heed.decoding.workers import Workers
+    from heed.training.allocator import keep_freed_memory
 
+    keep_freed_memory()  # as `heed predict` does
     writer, tokenizer = setting.task.writer, setting.subject.tokenizers.target
     decoder = decoder_of(search)
     *_, start = setting.task.preparation.start_ids
 
-    def write(batch: Any) -> list[int]:
+    def write(batches: list[Any]) -> list[list[int]]:
+        asked = (
+            ToWrite(writer.step(b), decoder.max_lengths(writer.source_lengths(b))) for b in batches
+        )
+        ids = Ids(start, tokenizer.eos_id, tokenizer.pad_id)
         with torch.inference_mode():
-            lengths = writer.source_lengths(batch)
-            found = decoder(
-                writer.step(batch),
-                batch_size=len(batch),
-                bos_id=start,
-                eos_id=tokenizer.eos_id,
-                pad_id=tokenizer.pad_id,
-                max_length=decoder.max_lengths(lengths),
-                with_scores=False,
-            )
-        return [len(best[0].tokens) + 1 for best in found]
+            found = list(decoder.stream(asked, ids, with_scores=False))
+        return [[len(best[0].tokens) + 1 for best in batch] for batch in found]
 
     def alone() -> int:
         torch.set_num_threads(setting.cores)
-        setting.lengths[search] = [write(batch) for batch in setting.batches]
+        setting.lengths[search] = write(setting.batches)
         return sum(map(sum, setting.lengths[search]))
 
     def shared() -> int:
+        shares = list(dealt(setting.batches, setting.cores))
         with Workers(write, setting.cores) as workers:  # their start is counted
-            return sum(map(sum, workers.map(setting.batches)))
+            return sum(sum(batch) for share in workers.map(shares) for batch in share)
 
     return {
         f"heed, 1 process of {setting.cores} threads": alone,
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--max-tokens", type=int, default=8192, help="positions of Heed's batches")
+    parser.add_argument("--max-tokens", type=int, default=4096, help="positions of Heed's batches")
     parser.add_argument("--search", nargs="+", default=["greedy", "beam"], help="or beam-exact")
     parser.add_argument("--arms", nargs="+", default=["heed", "ctranslate2", "transformers"])
     parser.add_argument("--json", type=Path)

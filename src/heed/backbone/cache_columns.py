@@ -81,12 +81,13 @@ class Columns:
         assert own is not None
         assert others is not None
         above = own.shape[1]
-        rows = (max(FIRST_ROOM, 2 * length), above + others.shape[1])
-        joined = own.new_zeros(*rows, *own.shape[2:])
+        size = (max(FIRST_ROOM, 2 * length), above + others.shape[1], *own.shape[2:])
+        joined = own.new_empty(size)
         for kept, used, place in (
             (own, self.length, joined[:length, :above]),
             (others, other.length, joined[:length, above:]),
         ):
             taken = min(used, length)
+            place[: length - taken] = 0.0
             place[length - taken :] = kept[used - taken : used]
         self._kept, self._spare, self.length = joined, None, length
