@@ -46,7 +46,7 @@ OVERRIDES = {
            "task.preparation.max_question_length=23"),
     "sentiment": ("task=sentiment", "task.head_dropout=0.0"),
     "summarization": ("task=summarization", "task.preparation.max_source_length=67"),
-    "generative_qa": ("task=generative_qa",),
+    "generative_qa": ("task=generative_qa", "data.max_tokens=1008"),  # twice two of the longest
 }  # fmt: skip
 
 
