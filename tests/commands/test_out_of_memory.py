@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,12 @@ def test_evaluate_and_predict(
     def failing(self: Any, batch: Any, *, stage: str) -> Any:
         raise RuntimeError(CPU)
 
+    def failing_together(self: Any, batches: Iterator[Any]) -> Any:
+        next(batches)
+        raise RuntimeError(CPU)
+
     monkeypatch.setattr(Translation, "predict_batch", failing)
+    monkeypatch.setattr(Translation, "predict_batches", failing_together)
     words = ["data.eval_max_tokens=402", "decoding=beam", "decoding.beam_size=6"]
     answer = heed("evaluate", f"run={run}", *words)
     assert answer.code == 1
