@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -58,6 +60,22 @@ def test_a_batch_begins_when_half_of_the_rows_have_gone():
         alone += step.rows_computed
     assert len(computed) < 0.8 * len(alone)  # fewer steps, and none of more than is room for
     assert max(computed) <= 8 + 4
+
+
+def test_batches_that_end_at_once_are_given_at_once():
+    """However many there are: they are not gathered."""
+    begun: list[int] = []
+
+    def endless():
+        for seed in itertools.count():
+            begun.append(seed)
+            assert len(begun) < 20, "batches are gathered"
+            yield ToWrite(Language(2, seed=seed).step(), torch.ones(2, dtype=torch.long))
+
+    stream = GreedyDecoder(max_length=1).stream(endless(), Ids(BOS, EOS, PAD))
+    for number in range(1, 5):
+        assert len(next(stream)) == 2
+        assert len(begun) == number
 
 
 def test_no_batches_are_written_as_none():

@@ -70,22 +70,21 @@ def stream(batches: Iterable[tuple[JoiningStep, Search]]) -> Iterator[list[list[
     joint: JoiningStep | None = None
     most, ended = 0, False
     while not ended or open_searches:
-        while not ended and sum(len(one.tokens) for one in open_searches) <= REFILL_SHARE * most:
+        if not ended and sum(len(one.tokens) for one in open_searches) <= REFILL_SHARE * most:
             step, search = next(coming, (None, None))
             if step is None or search is None:
                 ended = True
-                break
-            in_order.append(search)
-            if len(search.tokens):
-                _turn(step, [search])  # alone, while it has one row a sentence
-            most = max(most, len(search.tokens))
-            if not len(search.tokens):
-                continue
-            if open_searches and joint is not None:
-                joint.join(step)
             else:
-                joint = step
-            open_searches.append(search)
+                in_order.append(search)
+                if len(search.tokens):
+                    _turn(step, [search])  # alone, while it has one row a sentence
+                if len(search.tokens):
+                    most = max(most, len(search.tokens))
+                    if open_searches and joint is not None:
+                        joint.join(step)
+                    else:
+                        joint = step
+                    open_searches.append(search)
         if open_searches and joint is not None:
             _turn(joint, open_searches)
             open_searches = [one for one in open_searches if len(one.tokens)]
