@@ -121,6 +121,22 @@ def test_batches_predicted_together_are_predicted_as_each_alone(translators, opt
     assert len({one["prediction"] for batch in alone for one in batch}) > 1
 
 
+def test_texts_are_continued_together_as_each_batch_alone(make):
+    case = make("causal_lm", "model.n_layers=2")
+    torch.manual_seed(7)
+    for weight in case.task.backbone.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.3)
+    case.task.eval()
+    case.task.decoder.max_length = 9
+    batches = [case.collate(part) for part in (case.records[:2], case.records[2:3], case.records)]
+    with torch.no_grad():
+        alone = [case.task.predict_batch(batch, stage="predict") for batch in batches]
+        together = list(case.task.predict_batches(iter(batches)))
+    assert together == alone
+    assert len({one["prediction"] for batch in alone for one in batch}) > 1
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_loss_is_that_of_the_target_alone(translators, option):
     """By torch's cross-entropy, row by row, on logits that are computed without padding."""

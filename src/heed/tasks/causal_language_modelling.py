@@ -5,6 +5,8 @@ Legend: B rows, T row length, D model width, V vocabulary, N rows that are writt
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from heed.backbone.transformer import Transformer
 from heed.data.batch import TextBatch, Tokens
 from heed.data.causal_texts import CausalTextPreparation
-from heed.decoding.decoder import Decoder
+from heed.decoding.decoder import Decoder, Ids, ToWrite
 from heed.decoding.step import Hypothesis
 from heed.heads.loss import Loss
 from heed.heads.vocabulary import VocabularyHead
@@ -120,21 +122,33 @@ class CausalLanguageModelling(LanguageModelling):
         rows = [ids[:length] for ids, length in zip(prompts.ids.tolist(), lengths, strict=True)]
         return self.preparation.tokenizer.decode(rows)
 
+    def predict_batches(self, batches: Iterable[TextBatch]) -> Iterator[list[Prediction]]:
+        """As `predict_batch` of each; the next batch joins while the last is still written."""
+        return self._all_continued(self.decoder, (batch.tokens for batch in batches))
+
     def _continued(self, decoder: Decoder, prompts: Tokens) -> list[Prediction]:
-        tokenizer, lengths = self.preparation.tokenizer, prompts.layout.lengths
-        room = (self.backbone.max_length - lengths).clamp(min=1)
-        beams = decoder(
-            PromptedStep(self.backbone, self.head, prompts),
-            batch_size=len(prompts),
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            pad_id=tokenizer.pad_id,
-            max_length=torch.minimum(decoder.max_lengths(lengths), room),
-            device=prompts.ids.device,
-            with_scores=False,
-        )
-        rows = zip(prompts.ids.tolist(), lengths.tolist(), beams, strict=True)
-        return [self._prediction(ids[:length], hypotheses) for ids, length, hypotheses in rows]
+        (found,) = self._all_continued(decoder, [prompts])
+        return found
+
+    def _all_continued(
+        self, decoder: Decoder, prompts: Iterable[Tokens]
+    ) -> Iterator[list[Prediction]]:
+        tokenizer = self.preparation.tokenizer
+        ids = Ids(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
+        begun: deque[Tokens] = deque()
+
+        def asked() -> Iterator[ToWrite]:
+            for tokens in prompts:
+                begun.append(tokens)
+                lengths = tokens.layout.lengths
+                room = (self.backbone.max_length - lengths).clamp(min=1)
+                limits = torch.minimum(decoder.max_lengths(lengths), room)
+                yield ToWrite(PromptedStep(self.backbone, self.head, tokens), limits)
+
+        for beams in decoder.stream(asked(), ids, with_scores=False):
+            tokens = begun.popleft()
+            rows = zip(tokens.ids.tolist(), tokens.layout.lengths.tolist(), beams, strict=True)
+            yield [self._prediction(row[:length], found) for row, length, found in rows]
 
     def _prediction(self, prompt: list[int], hypotheses: list[Hypothesis]) -> Prediction:
         """What is written after a prompt, spaces included: decoded with it, and cut off behind."""
