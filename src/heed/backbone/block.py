@@ -14,6 +14,7 @@ from heed.backbone.attention import MultiHeadAttention
 from heed.backbone.cache import LayerCache
 from heed.backbone.dropout import Dropout
 from heed.backbone.feed_forward import FeedForward
+from heed.backbone.norms import add_and_normalize
 from heed.backbone.packed import Segments
 from heed.backbone.positions import Rotation
 
@@ -40,7 +41,7 @@ class Residual(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         if self.pre:
             return self.dropout.add(x, sublayer(self.norm(x)))
-        return self.norm(self.dropout.add(x, sublayer(x)))
+        return add_and_normalize(self.norm, self.dropout, x, sublayer(x))
 
 
 class SandwichResidual(nn.Module):

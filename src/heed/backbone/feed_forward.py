@@ -9,10 +9,12 @@ import functools
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.backbone.dropout import Dropout
+from heed.backbone.linear_relu import has_linear_relu, linear_relu
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"]
 Bend = Callable[[Tensor], Tensor]
@@ -65,6 +67,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
+        if self._fused(x):
+            hidden = linear_relu(x, self.input.weight, self.input.bias)
+            return self.output(self.dropout(hidden))
         hidden = self.input(x)  # (B, T, F), or (B, T, 2F) with a gate
         if self.gated:
             gate, value = hidden.chunk(2, dim=-1)  # 2 x (B, T, F)
@@ -72,3 +77,7 @@ class FeedForward(nn.Module):
         else:
             hidden = self.bend(hidden)
         return self.output(self.dropout(hidden))
+
+    def _fused(self, x: Tensor) -> bool:
+        step = self.training and torch.compiler.is_compiling()
+        return step and self.bend is F.relu and has_linear_relu(self.input, x)

@@ -8,15 +8,14 @@ Legend: R rows, H heads, G groups of heads, Nq queries, Nk keys, K head width.
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from heed.backbone.packed import Segments
+from heed.backbone.triton_kernels import runs_triton
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Head widths that there are kernels for."""
@@ -69,17 +68,7 @@ def can_segment(*tensors: Tensor) -> bool:
 
 def can_run(device: str, head_width: int) -> bool:
     """The same for heads of this width on this kind of device."""
-    return head_width in WIDTHS and _has_kernels(device)
-
-
-@torch.compiler.assume_constant_result
-def _has_kernels(device: str) -> bool:
-    """Whether there is a Triton, and what it needs; its interpreter needs no GPU."""
-    if importlib.util.find_spec("triton") is None:
-        return False
-    if device != "cuda":
-        return os.environ.get("TRITON_INTERPRET") == "1"
-    return torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
+    return head_width in WIDTHS and runs_triton(device)
 
 
 def segment_attention(
@@ -102,7 +91,7 @@ def segment_attention(
         (1, H, Nq, K), which lies so that transposing to (1, Nq, H, K) makes it contiguous.
     """
     # (1, H, N, K) -> (N, H, K)
-    parts = [x[0].transpose(0, 1) for x in (query, key, value)]
+    parts = [x.squeeze(0).transpose(0, 1) for x in (query, key, value)]
     found = _attend(parts, segments, query.shape[1], causal)
     return found.transpose(0, 1)[None]
 
@@ -123,7 +112,8 @@ def projected_segment_attention(
     Returns:
         (1, Nq, H K).
     """
-    heads = [x[0].unflatten(-1, (-1, head_width)) for x in parts]  # (N, heads, K) each
+    # (N, heads, K) each; to take x[0] would copy gradients into a tensor of zeros
+    heads = [x.flatten(0, 1).unflatten(-1, (-1, head_width)) for x in parts]
     return _attend(heads, segments, n_heads, causal).flatten(1)[None]
 
 
