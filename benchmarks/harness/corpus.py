@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.settings import Settings
 from heed.commands.assemble import Parts, assemble
 from heed.commands.compose import compose
+from heed.commands.packing import settle_packing
 from heed.data.sampler import TokenBudgetSampler
 
 ONSETS = [
@@ -108,6 +109,7 @@ def words_for(sized: Sized, asked: Settings, *more: str) -> list[str]:
 def prepared(sized: Sized, asked: Settings, *more: str) -> tuple[dict[str, Any], Parts]:
     """The config of a size and its parts, with the rows encoded."""
     config = compose("train", words_for(sized, asked, *more))
+    settle_packing(config)
     torch.manual_seed(config["seed"])
     parts = assemble(config)
     parts.datamodule.prepare_data()

@@ -70,6 +70,7 @@ def heed_bare(
     """The same task and Heed's own batches in a plain loop, with nothing around it.
 
     It clips, and steps optimizer and schedule as `heed train` does; batches are made beforehand.
+    On a GPU, packed, the loss is compiled as there.
     """
     task: Any = parts.task
     loader = parts.datamodule.train_dataloader()
@@ -77,12 +78,15 @@ def heed_bare(
 
     def loop(turnstile: Turnstile) -> None:
         task.to(asked.device).train()
+        loss_of = task.loss
+        if asked.device == "cuda" and parts.datamodule.packed:
+            loss_of = torch.compile(task.loss, mode="reduce-overhead", dynamic=False)
         optimizer = task.make_optimizer(task)
         scheduler = task.make_scheduler(optimizer, total_steps=1_000_000)
         weights = [weight for weight in task.parameters() if weight.requires_grad]
         for batch in turnstile:
             with cast(asked.own_precision, asked):
-                loss = task.loss(batch.to(asked.device, non_blocking=True))
+                loss = loss_of(batch.to(asked.device, non_blocking=True))
             (loss.sum / loss.count).backward()
             nn.utils.clip_grad_norm_(weights, CLIP)
             optimizer.step()

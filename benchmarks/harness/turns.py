@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+import torch
 
 Batches = Iterator[Any]
 Loop = Callable[["Turnstile"], None]
@@ -94,6 +97,7 @@ class Turnstile:
     def run(self, loop: Loop) -> None:
         """The loop, to its end; what it raises is kept."""
         try:
+            keep_graphs_of_thread()
             loop(self)
             raise RuntimeError("it ended while it had batches")
         except Over:
@@ -101,6 +105,19 @@ class Turnstile:
         except BaseException as failure:
             self.failure = failure
             self._asked.release()
+
+
+def keep_graphs_of_thread() -> None:
+    """Give this thread a place for the CUDA graphs of compiled steps, which torch gives to the main
+    thread only."""
+    from torch._inductor import cudagraph_trees as trees
+
+    for name, value in (
+        ("tree_manager_containers", {}),
+        ("tree_manager_locks", defaultdict(threading.Lock)),
+    ):
+        setattr(trees.local, name, value)
+        torch._C._stash_obj_in_tls(name, value)
 
 
 class Lane:

@@ -62,7 +62,7 @@ def test_auto_packs_what_is_fast(monkeypatch, words: tuple[str, ...], packed: bo
 @pytest.mark.parametrize(
     ("word", "named"),
     [
-        ("data.packed=3", "data.packed must be auto, true or false, but is 3"),
+        ("data.packed=3", "data.packed must be auto, true, similar or false, but is 3"),
         ("trainer.compile=fast", "trainer.compile must be auto"),
     ],
 )

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from heed.backbone.cache import LayerCache
 from heed.backbone.kernels import Kernel, auto_attention
 from heed.backbone.packed import Segments
-from heed.backbone.packed_attention import packed_attention, takes_projections
+from heed.backbone.packed_attention import packed_attention, projected_attention
 from heed.backbone.positions import Rotation, rotate
-from heed.backbone.segment_attention import projected_segment_attention
 
 
 class MultiHeadAttention(nn.Module):
@@ -145,11 +144,13 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor | None:
         """(1, T, H K) of packed rows whose queries, keys and values need not be taken apart and put
         together; None where they must be."""
-        changed = not isinstance(self.query_norm, nn.Identity)
-        if changed or not takes_projections(self.kernel, segments, self.head_width, x.device):
+        if not isinstance(self.query_norm, nn.Identity):
+            return None
+        attend = projected_attention(self.kernel, segments, self.head_width, x.device)
+        if attend is None:
             return None
         parts = [self.qkv(x)] if memory is None else [self.query(x), self.key_value(memory)]
-        return projected_segment_attention(
+        return attend(
             parts,
             n_heads=self.n_heads,
             head_width=self.head_width,

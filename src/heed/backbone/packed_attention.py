@@ -7,6 +7,7 @@ longest row.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from heed.backbone.block_masks import Rules, block_mask
 from heed.backbone.flex import DEVICES, FlexAttention, flex
 from heed.backbone.kernels import Kernel, auto_attention, share_heads
 from heed.backbone.packed import Packed, Segments
+from heed.backbone.row_attention import projected_row_attention
 from heed.backbone.windowed import WindowedAttention
 
 try:
@@ -91,17 +93,20 @@ def _short(segments: Segments) -> bool:
     return longest <= segment_attention.LONGEST
 
 
-def takes_projections(
+def projected_attention(
     kernel: Kernel, segments: Segments, head_width: int, device: torch.device
-) -> bool:
-    """Whether `projected_segment_attention` does what `packed_attention` would, in fewer passes."""
+) -> Callable[..., Tensor] | None:
+    """What computes `packed_attention` from projections in fewer passes, called as
+    `projected_segment_attention`; None: queries, keys and values have to be taken apart."""
     if isinstance(kernel, AutomaticAttention):
         kernel = kernel.otherwise
-    return (
-        kernel is auto_attention
-        and _short(segments)
-        and segment_attention.can_run(device.type, head_width)
-    )
+    if kernel is not auto_attention:
+        return None
+    if _short(segments) and segment_attention.can_run(device.type, head_width):
+        return segment_attention.projected_segment_attention
+    if device.type == "cpu" and not torch.compiler.is_compiling():
+        return projected_row_attention
+    return None
 
 
 def can_vary(query: Tensor, window: int | None = None) -> bool:

@@ -206,7 +206,8 @@ def build_datamodule(config: Config, corpus: Corpus, preparation: Any) -> DataMo
         return StreamedDataModule(
             corpus=corpus, preparation=preparation, seed=config["seed"], **settings
         )
-    settings["packed"] = config["data"].get("packed") is True  # "auto" has been decided by then
+    packed = config["data"].get("packed")  # "auto" has been decided by then, where it matters
+    settings["packed"] = packed if packed in (True, "similar") else False
     return DataModule(corpus=corpus, preparation=preparation, seed=config["seed"], **settings)
 
 

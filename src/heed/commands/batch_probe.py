@@ -121,13 +121,15 @@ def worst_batches(parts: Parts, stage: str, tokens: int, world: int) -> list[Any
     if stage == "train":
         sampler = TokenBudgetSampler(
             lengths=module.train_lengths(), max_tokens=tokens, batch_size=None, seed=module.seed,
-            world_size=world, packed=module.packed,
+            world_size=world, packed=module.packed is True,
         )  # fmt: skip
     else:
         sampler = EvaluationSampler(
             lengths=rows.lengths, max_tokens=tokens, batch_size=None, examples=rows.column("index")
         )
     shape = sampler.shape if stage == "train" else None
+    if stage == "train" and module.packed == "similar":
+        shape = "own"
     lengths = np.asarray(rows.lengths)
     batches = [batch for batch in sampler if batch]
     counts = np.array([len(batch) for batch in batches])

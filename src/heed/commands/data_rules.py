@@ -188,13 +188,14 @@ def _nearby(path: Path) -> str:
 def packing_is_possible(frozen: Config, folders: list[Path]) -> Iterator[UserError]:
     """`data.packed` is a choice, and the task can be trained so."""
     packed = frozen["data"].get("packed", False)
-    if packed != "auto" and not isinstance(packed, bool):
-        yield UserError(f"data.packed must be auto, true or false, but is {shown(packed)}")
-    elif packed is True and not can_pack(frozen):
+    if packed not in ("auto", "similar") and not isinstance(packed, bool):
+        yield UserError(f"data.packed must be auto, true, similar or false, but is {shown(packed)}")
+    elif packed in (True, "similar") and not can_pack(frozen):
         streaming = frozen["data"].get("streaming")
         why = "data.streaming" if streaming else "task.bidirectional_prefix, which sees rows whole"
         yield UserError(
-            f"data.packed must be auto or false with {why}, but is true", "leave data.packed out"
+            f"data.packed must be auto or false with {why}, but is {shown(packed)}",
+            "leave data.packed out",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from heed.commands.build import TARGET
 
@@ -15,13 +15,14 @@ def can_pack(config: Config) -> bool:
     return not config["task"].get("bidirectional_prefix") and not config["data"].get("streaming")
 
 
-def packs(config: Config) -> bool:
-    """What `data.packed` means here; "auto": on a GPU of this machine, with attention that is fast
-    over packed rows (no bias on the scores, no dropout of weights, no soft cap), in half precision.
-    """
+def packs(config: Config) -> bool | Literal["similar"]:
+    """What `data.packed` means here; "auto": where half precision is fast, with attention that is
+    fast over packed rows (no bias on the scores, no dropout of weights, no soft cap). That is rows
+    of any lengths on a GPU of this machine, and similar ones on a CPU, if nothing comes between the
+    projections and the scores."""
     wanted = config["data"].get("packed", False)
     if wanted != "auto":
-        return bool(wanted)
+        return "similar" if wanted == "similar" else bool(wanted)
     model, trainer = config["model"], config["trainer"]
     plain = (
         str(model.get(TARGET, "")).endswith(".Transformer")
@@ -31,19 +32,20 @@ def packs(config: Config) -> bool:
         and not model.get("attention_soft_cap")
         and model.get("kernel", "auto") == "auto"
     )
-    if (
-        not plain
-        or not can_pack(config)
-        or trainer.get("accelerator") not in ("auto", "gpu", "cuda")
-    ):
+    if not plain or not can_pack(config):
         return False
     import torch
 
     from heed.training.precision import resolve_precision
 
-    if not torch.cuda.is_available():
-        return False
-    return resolve_precision(trainer["precision"], trainer["accelerator"]) != "32-true"
+    accelerator = trainer.get("accelerator")
+    half = resolve_precision(trainer["precision"], accelerator) not in ("32-true", "64-true")
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return half
+    direct = model.get("positions") != "rotary" and not model.get("qk_norm")
+    if accelerator in ("auto", "cpu") and direct and half:
+        return "similar"
+    return False
 
 
 def settle_packing(config: Config) -> bool:

@@ -20,6 +20,9 @@ from heed.data.packing import Shape
 from heed.ragged import Ragged
 
 Self = TypeVar("Self", bound="Movable")
+STEP = 64
+"""Positions of packed batches that are not all of one shape are counted in multiples of this, so that
+few shapes come up."""
 COUNT_ROUND = 256
 """Places of a packed batch that are asked for are counted in multiples of this."""
 
@@ -96,14 +99,14 @@ class Tokens(Movable):
         """The rows one after another.
 
         Args:
-            width: N, more if they do not fit.
+            width: N; if they do not fit, a multiple of `STEP` where they do.
             longest: At least the tokens of any row.
             rows: How many there shall be at least; empty ones are added.
             told: Whether they are to be told token by token: the last of each is not read.
         """
         given = self.layout.drop_last() if told else self.layout
         mask, total = given.mask(), int(given.lengths.sum())
-        width, ids = max(width, total), self.ids[:, : given.width]
+        width, ids = max(width, -(-total // STEP) * STEP), self.ids[:, : given.width]
         lengths = torch.nn.functional.pad(given.lengths, (0, max(0, rows - given.rows)))
         return Tokens(
             ids=_one_row(ids[mask], width),

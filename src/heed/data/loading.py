@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -101,13 +101,19 @@ class Collate:
 
     Args:
         preparation: Makes batches of padded rows.
-        shape: What they are packed to; None leaves them as they are.
+        shape: What they are packed to; "own": each to what it needs; None leaves them padded.
     """
 
-    def __init__(self, preparation: Preparation, shape: Shape | None = None) -> None:
+    def __init__(
+        self, preparation: Preparation, shape: Shape | Literal["own"] | None = None
+    ) -> None:
         self._collate: Callable[..., Any] = preparation.collate
+        self._streams = len(preparation.streams)
         self._shape = shape
 
     def __call__(self, fetched: tuple[TokenRows, list[dict] | None]) -> Batch:
         batch = self._collate(*fetched)
-        return batch if self._shape is None else batch.packed(self._shape)
+        if self._shape is None:
+            return batch
+        own = self._shape == "own"
+        return batch.packed(Shape.just_enough(len(batch), self._streams) if own else self._shape)

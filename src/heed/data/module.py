@@ -60,6 +60,8 @@ class DataModule(LightningDataModule):
         cache_dir: Folder for encoded rows.
         limit_examples: Most records of each split, the first ones; None takes all.
         packed: Whether training batches are packed: rows laid one after another, and none padded.
+            True: rows of any lengths meet, and all batches have one shape; "similar": rows of
+            similar lengths do, as if they were padded, and a batch has a shape of its own.
 
     Raises:
         UserError: If a limit is missing or useless.
@@ -79,7 +81,7 @@ class DataModule(LightningDataModule):
         num_workers: int,
         cache_dir: str,
         limit_examples: int | None,
-        packed: bool = False,
+        packed: bool | Literal["similar"] = False,
     ) -> None:
         super().__init__()
         for key, value, least in (
@@ -167,7 +169,7 @@ class DataModule(LightningDataModule):
             BatchRows(self.rows("train"), None),
             sampler=sampler,
             prefetch_to=self._prefetched(),
-            **self._loader_options(sampler.shape),
+            **self._loader_options("own" if self.packed == "similar" else sampler.shape),
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -209,7 +211,7 @@ class DataModule(LightningDataModule):
         rank, world_size = self._place()
         return TokenBudgetSampler(
             lengths=self.train_lengths(),
-            packed=self.packed,
+            packed=self.packed is True,
             max_tokens=self.max_tokens,
             batch_size=self.batch_size,
             seed=self.seed,
@@ -233,7 +235,7 @@ class DataModule(LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _loader_options(self, shape: Shape | None = None) -> dict[str, Any]:
+    def _loader_options(self, shape: Shape | Literal["own"] | None = None) -> dict[str, Any]:
         return {
             "batch_size": None,  # the sampler gives whole batches
             "collate_fn": Collate(self.preparation, shape),

@@ -18,7 +18,7 @@ import numpy as np
 
 from heed.data.batching import check_limits
 
-ROUND = 16  # widths are multiples of this, for the sake of matrix products
+ROUND = 16  # widths (or rows) are multiples of this, for the sake of matrix products
 TRIES = 8  # deals of an epoch, until every batch fits
 
 
@@ -34,6 +34,11 @@ class Shape(NamedTuple):
     widths: tuple[int, ...]
     longest: tuple[int, ...]
     rows: int
+
+    @classmethod
+    def just_enough(cls, rows: int, streams: int) -> Shape:
+        """For a batch of so many rows, whatever their lengths; the next multiple of rows."""
+        return cls((0,) * streams, (1,) * streams, -(-rows // ROUND) * ROUND)
 
 
 class Deal(NamedTuple):

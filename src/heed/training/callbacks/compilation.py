@@ -30,7 +30,7 @@ class Compilation(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
         if self.compile is True or (self.compile == "auto" and self._pays(trainer, task)):
-            packed = getattr(trainer.datamodule, "packed", False)  # type: ignore[attr-defined]
+            packed = getattr(trainer.datamodule, "packed", False) is True  # type: ignore[attr-defined]
             graphs = task.device.type == "cuda" and packed  # which are of one shape each
             task.compile_loss(
                 mode="reduce-overhead" if graphs else None, dynamic=False if packed else None
@@ -39,7 +39,7 @@ class Compilation(Callback):
     def _pays(self, trainer: pl.Trainer, task: Any) -> bool:
         if task.device.type != "cuda" or trainer.accumulate_grad_batches > 1:
             return False
-        if not getattr(trainer.datamodule, "packed", False):  # type: ignore[attr-defined]
+        if getattr(trainer.datamodule, "packed", False) is not True:  # type: ignore[attr-defined]
             return False
         plain = type(trainer.strategy).__name__ in ("SingleDeviceStrategy", "DDPStrategy")
         return plain and trainer.estimated_stepping_batches >= WORTH
