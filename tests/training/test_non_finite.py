@@ -12,6 +12,7 @@ from tests.training.guarded_run import QUIET, Overflow, Training, alike, at, sta
 from heed.errors import RunFailed, UserError
 from heed.heads.loss import Loss
 from heed.tracking.csv_logger import read_metrics
+from heed.training import judged_step
 from heed.training.callbacks.non_finite import SPIKE_LEAST, NonFinite
 from heed.training.checkpoint_io import load_checkpoint
 from heed.training.faults import FOLDER, load_fault
@@ -290,3 +291,48 @@ def test_a_replay_repeats_the_step_with_its_random_numbers(training, tmp_path):
 def test_bad_values(values, words):
     with pytest.raises(UserError, match=words):
         NonFinite(**values)
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """As on a GPU: numbers are read a step late."""
+    monkeypatch.setattr(judged_step, "LATE", ("cpu",))
+
+
+@pytest.mark.usefixtures("late")
+def test_a_late_guard_that_finds_nothing_changes_nothing(training, tmp_path):
+    plain, _, _ = training.run(tmp_path / "plain", None, log_every_n_steps=20)
+    guarded, _, _ = training.run(tmp_path / "guarded", NonFinite(), log_every_n_steps=20)
+    assert alike(state(plain), state(guarded))
+    assert not hasattr(guarded.optimizers[0], "found_inf")
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize(("every", "begun"), [(20, 7), (3, 6), (1, 6)])
+def test_a_late_guard_stops_before_the_next_step(training, tmp_path, every: int, begun: int):
+    """With nothing of the fault in weights, log or checkpoint; at a log line it is not late."""
+    with pytest.raises(RunFailed, match=r"step 6: the loss is not finite \(loss nan, "):
+        training.run(tmp_path, NonFinite(), at((0, 5)), log_every_n_steps=every, every=4)
+    trainer, _, course = training.last
+    assert len(course.places) == begun
+    assert alike(list(course.before[5].values()) * 3, [*trainer.lightning_module.parameters()] * 3)
+    adam = next(iter(trainer.optimizers[0].state.values()))
+    assert int(adam["step"]) == 5
+    fault, _, weights = load_fault(tmp_path / FOLDER / "step=000006")
+    assert fault.places == [(0, 5)]
+    assert fault.bad_batches() == [(0, 0)]
+    assert all(torch.equal(weights[name], before) for name, before in course.before[5].items())
+    assert finite(tmp_path)
+    rows = read_metrics(tmp_path / "metrics.csv") if (tmp_path / "metrics.csv").exists() else []
+    assert all(math.isfinite(float(row["train/loss"])) for row in rows if row["train/loss"])
+
+
+@pytest.mark.usefixtures("late")
+def test_a_late_guard_judges_before_a_checkpoint_and_at_the_end(training, tmp_path):
+    with pytest.raises(RunFailed, match="step 6: the loss"):
+        training.run(tmp_path / "saved", NonFinite(), at((0, 5)), log_every_n_steps=20, every=6)
+    assert not (tmp_path / "saved/checkpoints/last.ckpt").exists()
+    with pytest.raises(RunFailed, match="step 6: the loss"):
+        training.run(
+            tmp_path / "end", NonFinite(), at((0, 5)), log_every_n_steps=20, every=None, max_steps=6
+        )

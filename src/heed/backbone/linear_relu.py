@@ -28,9 +28,7 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     dtype = x.dtype
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
-    found = torch.ops.heed.linear_relu(
-        x.flatten(0, -2).to(dtype), weight.to(dtype), bias.to(dtype)
-    )
+    found = torch.ops.heed.linear_relu(x.flatten(0, -2).to(dtype), weight.to(dtype), bias.to(dtype))
     assert isinstance(found, Tensor)
     return found.unflatten(0, x.shape[:-1])
 

@@ -2,11 +2,13 @@
 
 What is normalised may be a residual sum, x + dropout(y), which is then made on the way. Which
 numbers are dropped is drawn from a counter (Salmon et al. 2011; 7 rounds of Philox, 16 bits for
-each), so that going backward draws the same again and nothing is kept. The backward pass reads each row once: a program goes through tiles of rows, writes their gradients,
-and keeps its part of the gradients of gain and bias in registers; a second kernel adds the parts
-up, in the same order every time. `norm_operator.py` is how they are called.
+each), so that going backward draws the same again and nothing is kept. The backward pass reads each
+row once: a program goes through tiles of rows, writes their gradients, and keeps its part of the
+gradients of gain and bias in registers; a second kernel adds the parts up, in the same order every
+time. `norm_operator.py` is how they are called.
 
-Legend: N rows, D columns, W the power of two from D on (WIDTH), R rows of a tile (ROWS), P programs.
+Legend: N rows, D columns, W the power of two from D on (WIDTH), R rows of a tile (ROWS), P
+programs.
 """
 
 from __future__ import annotations
@@ -154,7 +156,9 @@ def backward_kernel(
 
 
 @triton.jit
-def sum_kernel(parts, sums, programs, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr):
+def sum_kernel(
+    parts, sums, programs, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr
+):
     """(2, P, D) -> (2, D), W columns a program. Programs: (D / W rounded up, 2)."""
     j = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     parts += tl.program_id(1) * programs * COLUMNS

@@ -150,9 +150,7 @@ def _backward(
     (2, D) of gain and bias."""
     from heed.backbone.norm_kernels import backward_kernel, sum_kernel
 
-    x_gradient, added_gradient, sums = _empty_gradients(
-        gradient, total, weight, x_type, added_type
-    )
+    x_gradient, added_gradient, sums = _empty_gradients(gradient, total, weight, x_type, added_type)
     columns = total.shape[-1]
     rows, tiles = total.numel() // columns, Tiles.of(columns)
     programs = max(1, min(_programs(total.device), -(-rows // tiles.rows)))

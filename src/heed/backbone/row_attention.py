@@ -1,13 +1,13 @@
 """Attention over packed rows of similar lengths on a CPU.
 
 The rows of each head are taken out of the projections, padded to the longest, and what they gather
-is laid back: both by copying vectors of one head, so that queries, keys and values are split, turned
-and padded in one pass. Going backward, the copies are made the other way round, and nothing is
-added up. Widths are rounded up, since libraries build a kernel for every new shape of a product
+is laid back: both by copying vectors of one head, so that queries, keys and values are split,
+turned and padded in one pass. Going backward, the copies are made the other way round, and nothing
+is added up. Widths are rounded up, since libraries build a kernel for every new shape of a product
 (docs/notes/speed.md).
 
-Legend: R rows, H heads, G groups of heads, N positions (Nq of queries, Nk of keys), n tokens, L width
-of the padded rows, K head width.
+Legend: R rows, H heads, G groups of heads, N positions (Nq of queries, Nk of keys), n tokens, L
+width of the padded rows, K head width.
 """
 
 from __future__ import annotations

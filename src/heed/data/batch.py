@@ -21,8 +21,8 @@ from heed.ragged import Ragged
 
 Self = TypeVar("Self", bound="Movable")
 STEP = 64
-"""Positions of packed batches that are not all of one shape are counted in multiples of this, so that
-few shapes come up."""
+"""Positions of packed batches that are not all of one shape are counted in multiples of this, so
+that few shapes come up."""
 COUNT_ROUND = 256
 """Places of a packed batch that are asked for are counted in multiples of this."""
 

@@ -22,6 +22,12 @@ from heed.training.callbacks.exact_state import ExactState, random_state
 from heed.training.callbacks.saving import FOLDER as CHECKPOINTS
 from heed.training.faults import FOLDER, Fault, SeenBatch, free_name, save_fault
 from heed.training.finder import NonFiniteFinder, non_finite_parameters
+from heed.training.judged_step import (
+    ComingNumbers,
+    JudgedStep,
+    leave_out_if,
+    leaves_out_steps,
+)
 
 Action = Literal["stop", "skip", "roll_back"]
 ACTIONS = ("stop", "skip", "roll_back")
@@ -57,7 +63,9 @@ class NonFinite(Callback):
     A checkpoint is refused when the weights are not all finite. In 16-bit floats a gradient that
     overflows is what the loss scaler is for, and no fault until its scale is down to 1.
 
-    It reads two numbers a step, so that a GPU is waited for once a step.
+    It reads two numbers a step. On a GPU, where a fault stops the run and AdamW is fused, it reads
+    them a step late, so that nothing is waited for: the optimizer leaves out such a step by itself,
+    and the run stops before the next one is made.
 
     Args:
         action: What to do.
@@ -102,6 +110,7 @@ class NonFinite(Callback):
         self._losses: deque[float] = deque(maxlen=SPIKE_WINDOW)
         self._batches: list[SeenBatch] = []
         self._judged = True
+        self._coming: tuple[JudgedStep, ComingNumbers] | None = None
         self._finder: NonFiniteFinder | None = None
 
     # The course of a training --------------------------------------------------------------------
@@ -120,7 +129,7 @@ class NonFinite(Callback):
             self._finder.watching = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._batches, self._judged = [], True
+        self._batches, self._judged, self._coming = [], True, None
         if self.action == "roll_back" and not last_checkpoint(trainer).exists():
             trainer.save_checkpoint(last_checkpoint(trainer))  # so that there is one to go back to
 
@@ -151,6 +160,14 @@ class NonFinite(Callback):
     ) -> None:
         if self._finder is not None:
             self._finder.watching = False
+        if self._coming and trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._settle(trainer)  # so that nothing is logged of a fault
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settle(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settle(trainer)
 
     def step_metrics(self) -> dict[str, float]:
         """What is logged of training."""
@@ -159,13 +176,15 @@ class NonFinite(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._end(pl_module)
+        self._end(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._end(pl_module)
+        self._end(trainer, pl_module)
 
-    def _end(self, pl_module: pl.LightningModule) -> None:
-        self._batches = []
+    def _end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._batches, self._coming = [], None
+        for optimizer in trainer.optimizers:
+            leave_out_if(optimizer, None)
         task: Any = pl_module
         task.step_guard = None
         if self._finder is not None:
@@ -178,7 +197,10 @@ class NonFinite(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Refuse weights that are not finite: an update with finite gradients can overflow."""
-        if trainer.state.fn != "fit" or _finite_everywhere(trainer, pl_module):
+        if trainer.state.fn != "fit":
+            return
+        self._settle(trainer)
+        if _finite_everywhere(trainer, pl_module):
             return
         self.faults += 1
         places = [seen.place for seen in self._batches if seen.place is not None]
@@ -205,9 +227,26 @@ class NonFinite(Callback):
     def _judge(self, trainer: pl.Trainer, loss: Tensor, norm: Tensor) -> bool:
         """Whether the step may be made; the same on all processes."""
         self._judged = True
-        mean_loss, gradient_norm = torch.stack(
-            [loss.float(), norm.float().to(loss.device)]
-        ).tolist()
+        task: Any = trainer.lightning_module
+        step = JudgedStep(trainer.global_step + 1, self._batches, task.batch_losses)
+        numbers = torch.stack([loss.float(), norm.float().to(loss.device)])
+        decides = self.action != "stop" or self.spike_factor is not None or self._finder is not None
+        if decides or not leaves_out_steps(trainer, numbers.device):
+            return self._verdict(trainer, step, *numbers.tolist())
+        self._settle(trainer)
+        leave_out_if(trainer.optimizers[0], ~numbers.isfinite().all())
+        self._coming = (step, ComingNumbers(numbers))
+        return True
+
+    def _settle(self, trainer: pl.Trainer) -> None:
+        """Judge the step whose numbers have not been looked at."""
+        if self._coming is not None:
+            (step, numbers), self._coming = self._coming, None
+            self._verdict(trainer, step, *numbers.tolist())
+
+    def _verdict(
+        self, trainer: pl.Trainer, step: JudgedStep, mean_loss: float, gradient_norm: float
+    ) -> bool:
         scale = _scale(trainer)
         if not math.isfinite(mean_loss):
             cause = "the loss is not finite"
@@ -221,8 +260,8 @@ class NonFinite(Callback):
         else:
             self._losses.append(mean_loss)
             return True
-        fault = self._describe(trainer, cause, mean_loss, gradient_norm, scale)
-        self._act(trainer, fault)
+        fault = self._describe(trainer, step, cause, mean_loss, gradient_norm, scale)
+        self._act(trainer, step, fault)
         return False
 
     def _spikes(self, loss: float) -> bool:
@@ -231,12 +270,17 @@ class NonFinite(Callback):
         return loss > self.spike_factor * max(statistics.median(self._losses), 1e-12)
 
     def _describe(
-        self, trainer: pl.Trainer, cause: str, loss: float, gradient_norm: float, scale: float
+        self,
+        trainer: pl.Trainer,
+        step: JudgedStep,
+        cause: str,
+        loss: float,
+        gradient_norm: float,
+        scale: float,
     ) -> Fault:
         first = None if self._finder is None else self._finder.first
-        task: Any = trainer.lightning_module
         own = (
-            [float(one) for one in task.batch_losses],
+            [float(one) for one in step.losses],
             "" if first is None else first.text,
         )
         all_of_them: list[Any] = [own]
@@ -245,24 +289,24 @@ class NonFinite(Callback):
             dist.all_gather_object(all_of_them, own)
         if any(text for _, text in all_of_them):
             cause = "a number is not finite"
-        step = trainer.global_step + 1
-        name = trainer.strategy.broadcast(free_name(Path(trainer.default_root_dir), step))
+        folder = free_name(Path(trainer.default_root_dir), step.number)
+        name = trainer.strategy.broadcast(folder)
         return Fault(
-            step=step,
+            step=step.number,
             cause=cause,
             loss=loss,
             gradient_norm=gradient_norm,
             losses=[losses for losses, _ in all_of_them],
-            places=[seen.place for seen in self._batches if seen.place is not None],
+            places=[seen.place for seen in step.batches if seen.place is not None],
             findings=[text for _, text in all_of_them],
             scale=scale,
             folder=name,
         )
 
-    def _act(self, trainer: pl.Trainer, fault: Fault) -> None:
+    def _act(self, trainer: pl.Trainer, step: JudgedStep, fault: Fault) -> None:
         """Keep the fault, and raise unless the step is only to be skipped."""
         self.faults += 1
-        kept = self._keep(trainer, fault)
+        kept = self._keep(trainer, step, fault)
         damaged = not _finite_everywhere(trainer, trainer.lightning_module)
         stops = self.action == "stop" or self.faults > self.most
         if stops or (damaged and self.action == "skip"):
@@ -277,7 +321,7 @@ class NonFinite(Callback):
             raise RollBack(fault.places)
         self.skipped += 1
 
-    def _keep(self, trainer: pl.Trainer, fault: Fault) -> str:
+    def _keep(self, trainer: pl.Trainer, step: JudgedStep, fault: Fault) -> str:
         """Save what replaying the step takes; returns where, or why not."""
         self.found.append(
             {"step": fault.step, "cause": fault.cause, "action": self.action, "fault": fault.folder}
@@ -288,7 +332,7 @@ class NonFinite(Callback):
             for name, value in trainer.strategy.lightning_module_state_dict().items()
         }
         try:
-            save_fault(folder, fault, self._batches, rank=trainer.global_rank, weights=weights)
+            save_fault(folder, fault, step.batches, rank=trainer.global_rank, weights=weights)
         except (UserError, OSError, TypeError) as error:
             return f"the step could not be kept: {error}"
         return f"kept in {_run_dir(trainer)}/{FOLDER}/{fault.folder}"
