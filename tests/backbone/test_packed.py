@@ -66,6 +66,7 @@ def outcome(model: Transformer, *, packed: bool, room: int = 0) -> list[Tensor]:
     "values",
     [
         {},
+        {"n_kv_heads": 2, "norm_position": "pre"},
         {"positions": "learned", "kernel": "sdpa", "gradient_checkpointing": True},
         {"positions": "rotary", "attention": "windowed", "window": 3, "n_kv_heads": 2},
         {"positions": "relative", "attention_soft_cap": 2.0},

@@ -15,9 +15,13 @@ from heed.commands.packing import packs, settle_packing
 from heed.training.callbacks.compilation import Compilation
 
 
-@pytest.mark.parametrize("task", ["translation", "qa"])
-def test_a_packed_run_goes_on_as_if_never_stopped(heed, tiny, tmp_path: Path, task: str) -> None:
-    words = [*tiny, f"task={task}", "data.packed=true", "logger=csv", "model.dropout=0.1"]
+@pytest.mark.parametrize(
+    ("task", "packed"), [("translation", True), ("qa", True), ("translation", "similar")]
+)
+def test_a_packed_run_goes_on_as_if_never_stopped(
+    heed, tiny, tmp_path: Path, task: str, packed: bool | str
+) -> None:
+    words = [*tiny, f"task={task}", f"data.packed={packed}", "logger=csv", "model.dropout=0.1"]
     words += ["trainer.log_every_n_steps=1"]
     whole = heed("train", *words, "trainer.max_steps=4", f"paths.output_dir={tmp_path / 'a'}")
     part = heed("train", *words, "trainer.max_steps=2", f"paths.output_dir={tmp_path / 'b'}")
@@ -26,12 +30,18 @@ def test_a_packed_run_goes_on_as_if_never_stopped(heed, tiny, tmp_path: Path, ta
     assert heed("train", f"resume={folder}", "trainer.max_steps=4").code == 0
     assert _losses(folder) == _losses(_folder(tmp_path / "a"))
     data = json.loads((folder / "run.json").read_text())["data"]
-    assert data["train"]["packed"] is True
+    assert data["train"]["packed"] == packed
 
 
-def test_without_a_gpu_rows_are_padded(heed, tiny, tmp_path: Path) -> None:
+def test_without_fast_half_precision_rows_are_padded(heed, tiny, tmp_path: Path) -> None:
     """And the frozen config says so, for whoever goes on with the run elsewhere."""
-    answer = heed("train", *tiny, "trainer.max_steps=1", f"paths.output_dir={tmp_path}")
+    answer = heed(
+        "train",
+        *tiny,
+        "trainer.max_steps=1",
+        "trainer.precision=32-true",
+        f"paths.output_dir={tmp_path}",
+    )
     assert answer.code == 0, answer.err
     config = yaml.safe_load((_folder(tmp_path) / "config.yaml").read_text())
     assert config["data"]["packed"] is False
@@ -57,6 +67,28 @@ def test_auto_packs_what_is_fast(monkeypatch, words: tuple[str, ...], packed: bo
     assert packs(config) is packed
     settle_packing(config)
     assert config["data"]["packed"] is packed
+
+
+@pytest.mark.parametrize(
+    ("words", "packed"),
+    [
+        ((), "similar"),
+        (("trainer.precision=bf16-mixed",), "similar"),
+        (("trainer.precision=32-true",), False),
+        (("model.positions=rotary",), False),
+        (("+model.qk_norm=true",), False),
+        (("data.packed=true",), True),
+    ],
+)
+def test_auto_on_a_cpu_that_multiplies_half_precision_fast(
+    monkeypatch, words: tuple[str, ...], packed: bool | str
+) -> None:
+    """Stands in for a CPU with matrix tiles."""
+    monkeypatch.setattr("heed.training.precision._has_matrix_tiles", lambda: True)
+    config = compose("train", ["trainer.accelerator=cpu", *words])
+    assert packs(config) == packed
+    assert settle_packing(config) is (packed is not True)
+    assert not settle_packing(config)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,22 @@ def test_loss_and_gradients_equal_those_of_padded_rows(case):
         torch.testing.assert_close(gradient, packed[1][name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_a_batch_may_have_a_shape_of_its_own(case):
+    """Its widths and rows are rounded up, so that few shapes come up."""
+    streams = [
+        n for n in ("source", "target", "tokens") if getattr(case.batch, n, None) is not None
+    ]
+    packed = case.batch.packed(Shape.just_enough(len(case.batch), len(streams)))
+    for name in streams:
+        layout = getattr(packed, name).layout
+        assert layout.width % 64 == layout.rows % 16 == 0
+        assert int(layout.lengths.sum()) <= layout.width < int(layout.lengths.sum()) + 64
+    first, second = _result(case.task, case.batch), _result(case.task, packed)
+    torch.testing.assert_close(first[0].sum, second[0].sum, rtol=1e-5, atol=1e-5)
+    for name, gradient in first[1].items():
+        torch.testing.assert_close(gradient, second[1][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_a_packed_row_on_its_own_has_the_loss_of_a_padded_one(case):
     batch = _packed(case.batch)
     alone = [case.task.loss(single_row(batch, row)).sum for row in range(len(case.batch))]
