@@ -20,6 +20,8 @@ from heed.commands.assemble import Parts
 from heed.commands.session import build_trainer
 
 SMOOTHING, CLIP = 0.1, 1.0
+COMPILED = 2
+"""Batches of an arm whose steps are compiled for each shape."""
 
 
 def real_tokens(batch: Any) -> int:
@@ -188,7 +190,12 @@ def marian_trainer(
     *,
     compiled: bool = False,
 ) -> Lane:
-    """The Trainer of transformers with a Marian of equal size, on padded batches."""
+    """The Trainer of transformers with a Marian of equal size, on padded batches.
+
+    Compiled, it gets the same few batches again and again: a new shape costs it a new compilation.
+    """
+    if compiled:
+        batches = batches[:: max(1, len(batches) // COMPILED)][:COMPILED]
 
     def loop(turnstile: Turnstile) -> None:
         from transformers import MarianConfig, MarianMTModel, Trainer, TrainingArguments
