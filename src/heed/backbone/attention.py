@@ -165,13 +165,17 @@ class MultiHeadAttention(nn.Module):
         if cache is not None and cache.cross_key is not None and cache.cross_value is not None:
             return query, cache.cross_key, cache.cross_value
         assert memory is not None, "cross attention needs a memory or a filled cache"
-        # (B, S, D) -> (B, S, 2 G K) -> 2 x (B, G, S, K)
-        parts = self.key_value(memory).split(self.widths[1:], dim=-1)
-        key, value = (self._split(part) for part in parts)
-        key = self.key_norm(key)
+        key, value = self.of_memory(memory)
         if cache is not None:
             cache.set_cross(key, value)
         return query, key, value
+
+    def of_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of cross attention: (B, S, D) -> 2 x (B, G, S, K)."""
+        # (B, S, D) -> (B, S, 2 G K) -> 2 x (B, G, S, K)
+        parts = self.key_value(memory).split(self.widths[1:], dim=-1)
+        key, value = (self._split(part) for part in parts)
+        return self.key_norm(key), value
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, T, H K) -> (B, H, T, K), and likewise with G heads."""

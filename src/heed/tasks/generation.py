@@ -19,6 +19,7 @@ from heed.decoding.step import Hypothesis
 from heed.heads.loss import Loss
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks.base import Prediction, Stage, Task
+from heed.tasks.slot_writer import SlotWriter
 from heed.tasks.writers import Writer, writer_of
 
 Engine = Callable[[Any, Decoder], list[list[Hypothesis]]]
@@ -59,6 +60,7 @@ class GenerationTask(Task):
         self.bidirectional_prefix = bidirectional_prefix
         self.head = VocabularyHead.of(backbone)
         self.engine: Engine | None = None  # writes in place of the decoder, not while validating
+        self._slots = SlotWriter(backbone, self.head)
         self.add_scores()
 
     @property
@@ -83,18 +85,8 @@ class GenerationTask(Task):
         decoder = self.validation_decoder if stage == "val" else self.decoder
         if self.engine is not None and stage != "val":
             return [self._prediction(found) for found in self.engine(batch, decoder)]
-        asked, ids = self._asked(batch, decoder), self._ids()
-        beams = decoder(
-            asked.step,
-            batch_size=len(batch),
-            bos_id=ids.bos,
-            eos_id=ids.eos,
-            pad_id=ids.pad,
-            max_length=asked.limits,
-            device=asked.limits.device,
-            with_scores=False,  # only alternatives are given with theirs
-        )
-        return [self._prediction(hypotheses) for hypotheses in beams]
+        (found,) = self._written([batch], decoder)
+        return [self._prediction(hypotheses) for hypotheses in found]
 
     def predict_batches(
         self, batches: Iterable[PairBatch | PrefixBatch]
@@ -103,9 +95,34 @@ class GenerationTask(Task):
         if self.engine is not None:
             yield from super().predict_batches(batches)
             return
-        asked = (self._asked(batch, self.decoder) for batch in batches)
-        for found in self.decoder.stream(asked, self._ids(), with_scores=False):
+        for found in self._written(batches, self.decoder):
             yield [self._prediction(hypotheses) for hypotheses in found]
+
+    def on_validation_end(self) -> None:
+        """What follows has the memory for itself."""
+        self._slots.forget()
+
+    def _written(
+        self, batches: Iterable[PairBatch | PrefixBatch], decoder: Decoder
+    ) -> Iterator[list[list[Hypothesis]]]:
+        """The hypotheses of each batch; only alternatives are given with their scores."""
+        if self._slots.backbone is not self.backbone or self._slots.head is not self.head:
+            self._slots = SlotWriter(self.backbone, self.head)
+        if len(self.preparation.start_ids) == 1 and self._slots.takes(decoder):
+            return self._slots.write(
+                batches,
+                decoder,
+                self._ids(),
+                otherwise=lambda batch: next(self._stepwise([batch], decoder)),
+            )
+        return self._stepwise(batches, decoder)
+
+    def _stepwise(
+        self, batches: Iterable[PairBatch | PrefixBatch], decoder: Decoder
+    ) -> Iterator[list[list[Hypothesis]]]:
+        """The same, launched step by step."""
+        asked = (self._asked(batch, decoder) for batch in batches)
+        return decoder.stream(asked, self._ids(), with_scores=False)
 
     def _asked(self, batch: PairBatch | PrefixBatch, decoder: Decoder) -> ToWrite:
         """A step that has read a batch, and the most tokens that a decoder is to write for it."""

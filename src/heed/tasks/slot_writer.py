@@ -1,0 +1,241 @@
+"""How an encoder-decoder writes on a GPU: in slots, where that can be done, or else as elsewhere.
+
+Legend: B slots, K beams, b sentences, S source length, D model width, L room of a slot in tokens.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heed.backbone.attention import MultiHeadAttention
+from heed.backbone.block import Block
+from heed.backbone.kernels import KERNELS
+from heed.backbone.layout import Padded
+from heed.backbone.positions import LearnedPositions
+from heed.backbone.transformer import Transformer
+from heed.data.batch import PairBatch
+from heed.decoding.decoder import Decoder, Ids
+from heed.decoding.slot_stream import write
+from heed.decoding.slots import Rules, rules_of
+from heed.decoding.step import Hypothesis
+from heed.heads.vocabulary import VocabularyHead
+from heed.tasks.slot_pool import Size, SlotPool
+
+DEVICES = ["cuda"]
+"""Where slots are used. Elsewhere sentences that have ended had better leave."""
+MOST_POOLS = 4
+"""Pools that are kept; the one that was not used for the longest time goes."""
+MEMORY_SHARE = 0.5
+"""Of the device's free memory that a pool may take."""
+LEAST = Size(slots=8, room=32, memory_room=32)
+
+OURS = ("heed.backbone.", "heed.heads.", "torch.nn.modules.")
+"""Where the modules of a model that slots can copy are from."""
+
+Hypotheses = list[list[Hypothesis]]
+
+
+class SlotWriter:
+    """Writes batches in slots, in pools that are kept for the batches to come.
+
+    Args:
+        backbone: A Transformer.
+        head: Its head.
+    """
+
+    def __init__(self, backbone: Transformer, head: VocabularyHead) -> None:
+        self.backbone, self.head = backbone, head
+        self._pools: OrderedDict[Any, SlotPool] = OrderedDict()
+        self._failed = False
+
+    def takes(self, decoder: Decoder) -> bool:
+        """Whether slots can do what a decoder and the model do, here and now."""
+        rules = rules_of(decoder)
+        return (
+            rules is not None
+            and not self._failed
+            and self.head.output.weight.device.type in DEVICES
+            and 2 * rules.beam_size <= self.head.output.out_features
+            and is_plain(self.backbone, self.head)
+        )
+
+    def write(
+        self,
+        batches: Iterable[Any],
+        decoder: Decoder,
+        ids: Ids,
+        *,
+        otherwise: Callable[[Any], Hypotheses],
+    ) -> Iterator[Hypotheses]:
+        """Write batches with a decoder that this `takes`, each beginning where room is left.
+
+        Args:
+            batches: Made one after another, when they are to begin.
+            decoder: What is done.
+            ids: The tokens that are not words.
+            otherwise: Writes a batch for which slots have no room.
+
+        Yields:
+            The hypotheses of each batch, in their order.
+        """
+        rules = rules_of(decoder)
+        assert rules is not None
+        several = not isinstance(batches, (list, tuple)) or len(batches) > 1
+        coming = Coming(Asked(self.backbone, batch, decoder) for batch in batches)
+        while coming.next is not None:
+            pool = self._pool(coming.next, rules, ids, several=several)
+            if pool is None:
+                yield otherwise(coming.take().batch)
+                continue
+            pool.renew()
+            yield from write(pool, coming.take_while(pool.size))
+
+    def forget(self) -> None:
+        """Give the memory of all pools back."""
+        self._pools.clear()
+
+    def _pool(self, asked: Asked, rules: Rules, ids: Ids, *, several: bool) -> SlotPool | None:
+        """The smallest pool that holds a batch, made if there is none; None if it has no room."""
+        kind = (rules, ids, dtype_of(self.head))
+        holding = [key for key in self._pools if key[0] == kind and key[1].holds(asked.size)]
+        if holding:
+            key = min(holding, key=lambda key: key[1].slots * (key[1].room + key[1].memory_room))
+            self._pools.move_to_end(key)
+            return self._pools[key]
+        size = self._rounded(asked.size, several=several)
+        if size is None or self._failed:
+            return None
+        while len(self._pools) >= MOST_POOLS:
+            self._pools.popitem(last=False)
+        if bytes_of(size, self.backbone, rules) > MEMORY_SHARE * free_bytes(self.head):
+            return None
+        try:
+            pool = SlotPool(
+                self.backbone, self.head, rules=rules, ids=ids, size=size, dtype=kind[2]
+            )
+        except RuntimeError as failure:
+            self._failed = True
+            warnings.warn(
+                "decoding cannot be captured as a CUDA graph here, so it is launched step by step, "
+                f"more slowly: {str(failure)[:300]}",
+                stacklevel=2,
+            )
+            return None
+        self._pools[kind, size] = pool
+        return pool
+
+    def _rounded(self, size: Size, *, several: bool) -> Size | None:
+        """Powers of two, so that few pools serve all batches; twice the slots where several batches
+        may meet. None where the model has fewer positions."""
+        needed = Size(size.slots * (2 if several else 1), size.room, size.memory_room)
+        slots, room, memory_room = (
+            max(least, _power(number)) for least, number in zip(LEAST, needed, strict=True)
+        )
+        assert self.backbone.decoder is not None
+        positions = self.backbone.decoder.embeddings.positions
+        if isinstance(positions, LearnedPositions):
+            room = min(room, positions.weight.shape[0])
+        return Size(slots, room, memory_room) if room >= size.room else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of a model has pools of its own: CUDA graphs cannot be copied."""
+        return {**self.__dict__, "_pools": OrderedDict()}
+
+
+class Asked:
+    """A batch that is to be written; see `heed.tasks.slot_pool.Readable`.
+
+    Args:
+        backbone: Reads it.
+        batch: Sources.
+        decoder: Says how much may be written.
+    """
+
+    def __init__(self, backbone: Transformer, batch: PairBatch, decoder: Decoder) -> None:
+        self.backbone, self.batch, self.decoder = backbone, batch, decoder
+        width = batch.source.layout.width
+        # Known on the host: no source is longer than the width.
+        longest = int(decoder.max_lengths(torch.tensor([width]))[0])
+        self.size = Size(len(batch), longest, width)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def read(self) -> tuple[Tensor, Padded, Tensor]:
+        """See `Readable`."""
+        ids, layout = self.batch.source.ids, self.batch.source.layout
+        return self.backbone.encode(ids, layout), layout, self.decoder.max_lengths(layout.lengths)
+
+
+class Coming:
+    """Batches of which the next one is known before it is taken."""
+
+    def __init__(self, batches: Iterator[Asked]) -> None:
+        self._batches = batches
+        self.next: Asked | None = next(batches, None)
+
+    def take(self) -> Asked:
+        """The next one."""
+        taken, self.next = self.next, None
+        assert taken is not None
+        self.next = next(self._batches, None)
+        return taken
+
+    def take_while(self, size: Size) -> Iterator[Asked]:
+        """The next ones, up to the first that does not fit."""
+        while self.next is not None and size.holds(self.next.size):
+            yield self.take()
+
+
+def is_plain(backbone: Transformer, head: VocabularyHead) -> bool:
+    """Whether slots can do what a model does: an encoder-decoder whose attention is the plain one,
+    with all of its weights here, and nobody who watches or changes its parts."""
+    decoder = backbone.decoder
+    if backbone.shape != "encoder_decoder" or decoder is None or decoder.position_bias is not None:
+        return False
+    modules = [*decoder.modules(), *head.modules()]
+    attentions = [part for part in modules if isinstance(part, MultiHeadAttention)]
+    return (
+        all(isinstance(layer, Block) for layer in decoder.layers)
+        and all(window is None for window in decoder.windows)
+        and all(part.kernel in KERNELS.values() for part in attentions)
+        and not any(part._forward_hooks or part._forward_pre_hooks for part in modules)
+        and all(type(part).__module__.startswith(OURS) for part in modules)
+        and all(type(weight) is nn.Parameter for part in modules for weight in part.parameters())
+    )
+
+
+def dtype_of(head: VocabularyHead) -> torch.dtype:
+    """What a model computes in now."""
+    kind = head.output.weight.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return head.output.weight.dtype
+
+
+def bytes_of(size: Size, backbone: Transformer, rules: Rules) -> int:
+    """About what a pool takes: keys, values and logits."""
+    assert backbone.decoder is not None
+    attention = backbone.decoder.layers[0].self_attention
+    positions = size.slots * (rules.beam_size * size.room + size.memory_room)
+    of_cache = 2 * len(backbone.decoder.layers) * attention.widths[1] * positions
+    return 4 * (of_cache + 2 * size.slots * rules.beam_size * backbone.target_vocabulary_size)
+
+
+def free_bytes(head: VocabularyHead) -> float:
+    """Of the device's memory, what torch's allocator keeps unused included."""
+    device = head.output.weight.device
+    if device.type != "cuda":
+        return float("inf")
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _power(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
