@@ -114,9 +114,9 @@ def _memory_kernel(
     length = tl.load(lengths + slot)
     beam, column = tl.arange(0, BEAMS), tl.arange(0, WIDTH)
     real_beam = (beam < K)[:, None]
-    start_query = query + slot * query_slot + head * query_head
-    where = beam[:, None] * query_beam + column[None, :]
-    q = tl.load(start_query + where, mask=real_beam, other=0.0)
+    query += slot * query_slot + head * query_head
+    q_where = beam[:, None] * query_beam + column[None, :]
+    q = tl.load(query + q_where, mask=real_beam, other=0.0)
     memory = (slot * GROUPS + group) * room * WIDTH
     highest = tl.full([BEAMS], float("-inf"), tl.float32)
     total = tl.zeros([BEAMS], tl.float32)
@@ -137,9 +137,9 @@ def _memory_kernel(
         gathered = gathered * shrink[:, None] + found
         highest = higher
     total = tl.where(total == 0.0, 1.0, total)  # nothing to attend to: zeros
-    found = (gathered / total[:, None]).to(output.dtype.element_ty)
-    where = ((slot * K + beam[:, None]) * HEADS + head) * WIDTH + column[None, :]
-    tl.store(output + where, found, mask=real_beam)
+    normalised = (gathered / total[:, None]).to(output.dtype.element_ty)
+    output_where = ((slot * K + beam[:, None]) * HEADS + head) * WIDTH + column[None, :]
+    tl.store(output + output_where, normalised, mask=real_beam)
 
 
 def fused_own_attention(

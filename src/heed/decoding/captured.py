@@ -1,14 +1,15 @@
 """Work on a GPU that is launched as a whole.
 
-A step of decoding is hundreds of kernels of a few microseconds, and Python needs longer to start one
-than the device to run it. A CUDA graph starts all of them at once. It reads and writes the memory
-that it was captured with, so the work must keep its tensors and their shapes, and must not ask the
-device for a number.
+A step of decoding is hundreds of kernels of a few microseconds, and Python needs longer to start
+one than the device to run it. A CUDA graph starts all of them at once. It reads and writes the
+memory that it was captured with, so the work must keep its tensors and their shapes, and must not
+ask the device for a number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ class Arrival:
         else:
             self.tensors = [x.clone() for x in tensors]
 
-    def lists(self) -> list[list]:
+    def lists(self) -> list[Any]:
         """What has arrived, as lists."""
         if self.event is not None:
             self.event.synchronize()

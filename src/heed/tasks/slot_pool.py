@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from heed.backbone.block import Block
 from heed.backbone.layout import Padded
 from heed.backbone.slot_cache import SlotCache
 from heed.backbone.transformer import Transformer
@@ -83,9 +84,10 @@ class SlotDecoder:
         self.rotary = copy.deepcopy(decoder.rotary)
         rest = nn.ModuleList([*decoder.layers, decoder.norm or nn.Identity(), head])
         self.rest = copy.deepcopy(rest).to(dtype).eval()
-        *self.layers, self.norm, self.head = self.rest
-        self._given = [*decoder.embeddings.parameters(), *rest.parameters()]
-        self._own = [*self.embeddings.parameters(), *self.rest.parameters()]
+        *layers, self.norm, self.head = self.rest
+        self.layers = [layer for layer in layers if isinstance(layer, Block)]
+        self._given: list[Tensor] = [*decoder.embeddings.parameters(), *rest.parameters()]
+        self._own: list[Tensor] = [*self.embeddings.parameters(), *self.rest.parameters()]
         attention = self.layers[0].self_attention
         self.cache = SlotCache(
             layers=len(self.layers),
@@ -98,9 +100,10 @@ class SlotDecoder:
             dtype=dtype,
             device=device,
         )
-        for layer, cache in zip(self.layers, self.cache.layers, strict=True):
+        self.readers = [one for layer in self.layers if (one := layer.cross_attention) is not None]
+        for layer, reader, cache in zip(self.layers, self.readers, self.cache.layers, strict=True):
             layer.self_attention.kernel = cache.attend
-            layer.cross_attention.kernel = cache.attend_memory
+            reader.kernel = cache.attend_memory
 
     def renew(self) -> None:
         """Take the weights as they are now."""
@@ -110,7 +113,7 @@ class SlotDecoder:
         """Let slots (b,) look at memories (b, S, D) of these lengths (b,)."""
         with torch.autocast(memory.device.type, enabled=False):
             memory = memory.to(self.dtype)
-            kept = [layer.cross_attention.of_memory(memory) for layer in self.layers]
+            kept = [reader.of_memory(memory) for reader in self.readers]
         self.cache.read(slots, lengths, kept)
 
     def __call__(self, tokens: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
@@ -151,9 +154,7 @@ class SlotPool:
         self.size, self.slots = size, size.slots
         self.device = head.output.weight.device
         self.step = SlotDecoder(backbone, head, size=size, beams=rules.beam_size, dtype=dtype)
-        self.search = SlotSearch(
-            rules, ids, slots=size.slots, room=size.room, device=self.device
-        )
+        self.search = SlotSearch(rules, ids, slots=size.slots, room=size.room, device=self.device)
         self.open = self.search.open
         self._turn = captured(lambda: self.search.turn(self.step), self.device)
 

@@ -119,7 +119,7 @@ class SlotWriter:
             pool = SlotPool(
                 self.backbone, self.head, rules=rules, ids=ids, size=size, dtype=kind[2]
             )
-        except RuntimeError as failure:
+        except Exception as failure:  # of the driver, of a library, of a compiler
             self._failed = True
             warnings.warn(
                 "decoding cannot be captured as a CUDA graph here, so it is launched step by step, "
@@ -222,9 +222,10 @@ def dtype_of(head: VocabularyHead) -> torch.dtype:
 def bytes_of(size: Size, backbone: Transformer, rules: Rules) -> int:
     """About what a pool takes: keys, values and logits."""
     assert backbone.decoder is not None
-    attention = backbone.decoder.layers[0].self_attention
+    first = backbone.decoder.layers[0]
+    assert isinstance(first, Block)
     positions = size.slots * (rules.beam_size * size.room + size.memory_room)
-    of_cache = 2 * len(backbone.decoder.layers) * attention.widths[1] * positions
+    of_cache = 2 * len(backbone.decoder.layers) * first.self_attention.widths[1] * positions
     return 4 * (of_cache + 2 * size.slots * rules.beam_size * backbone.target_vocabulary_size)
 
 
