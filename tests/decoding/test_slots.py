@@ -97,7 +97,12 @@ def test_a_batch_begins_as_soon_as_there_is_room_and_not_before(toy):
         languages[-1].limits = limits
     pool = ChainPool(toy, DECODERS["one"], slots=4)
     found = list(write(pool, languages))
-    assert [[len(one[0].tokens) for one in batch] for batch in found] == [[2, 9, 9], [3, 2], [9], [5]]
+    assert [[len(one[0].tokens) for one in batch] for batch in found] == [
+        [2, 9, 9],
+        [3, 2],
+        [9],
+        [5],
+    ]
     # One is free at once, and a second after two turns, which are seen one turn late. Those of the
     # second batch end after two and three more, when each of the last two takes one place.
     assert pool.begun == [0, 3, 6, 7]

@@ -122,7 +122,7 @@ def assert_same(found: Any, expected: Any) -> None:
     for own, others in zip(found, expected, strict=True):
         for one, other in zip(own, others, strict=True):
             scores = [h.score for h in other]
-            assert [h.score for h in one] == pytest.approx(scores, abs=1e-4)
+            assert [h.score for h in one] == pytest.approx(scores, abs=1e-4, rel=1e-5)
             clear = [
                 all(
                     abs(score - near) > 1e-3 for near in scores[max(0, i - 1) : i] + scores[i + 1 :]

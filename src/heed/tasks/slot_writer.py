@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from heed.backbone.attention import MultiHeadAttention
 from heed.backbone.block import Block
 from heed.backbone.kernels import KERNELS
-from heed.backbone.layout import Padded
 from heed.backbone.positions import LearnedPositions
 from heed.backbone.transformer import Transformer
 from heed.data.batch import PairBatch
@@ -25,7 +24,8 @@ from heed.decoding.slot_stream import write
 from heed.decoding.slots import Rules, rules_of
 from heed.decoding.step import Hypothesis
 from heed.heads.vocabulary import VocabularyHead
-from heed.tasks.slot_pool import Size, SlotPool
+from heed.tasks.slot_model import Size
+from heed.tasks.slot_pool import SlotPool
 
 DEVICES = ["cuda"]
 """Where slots are used. Elsewhere sentences that have ended had better leave."""
@@ -87,7 +87,7 @@ class SlotWriter:
         rules = rules_of(decoder)
         assert rules is not None
         several = not isinstance(batches, (list, tuple)) or len(batches) > 1
-        coming = Coming(Asked(self.backbone, batch, decoder) for batch in batches)
+        coming = Coming(Asked(batch, decoder) for batch in batches)
         while coming.next is not None:
             pool = self._pool(coming.next, rules, ids, several=several)
             if pool is None:
@@ -108,17 +108,16 @@ class SlotWriter:
             key = min(holding, key=lambda key: key[1].slots * (key[1].room + key[1].memory_room))
             self._pools.move_to_end(key)
             return self._pools[key]
-        size = self._rounded(asked.size, several=several)
-        if size is None or self._failed:
-            return None
+        size = self._rounded(asked.size, meeting=2 if several else 1)
         while len(self._pools) >= MOST_POOLS:
             self._pools.popitem(last=False)
-        if bytes_of(size, self.backbone, rules) > MEMORY_SHARE * free_bytes(self.head):
+        too_large = bytes_of(size, self.backbone, rules) > MEMORY_SHARE * free_bytes(self.head)
+        if self._failed or too_large or not size.holds(asked.size):
             return None
+        given: dict[str, Any] = {"rules": rules, "ids": ids, "size": size, "dtype": kind[2]}
+        reads = size.slots // 2 if several else size.slots
         try:
-            pool = SlotPool(
-                self.backbone, self.head, rules=rules, ids=ids, size=size, dtype=kind[2]
-            )
+            pool = SlotPool(self.backbone, self.head, reads=reads, **given)
         except Exception as failure:  # of the driver, of a library, of a compiler
             self._failed = True
             warnings.warn(
@@ -130,18 +129,17 @@ class SlotWriter:
         self._pools[kind, size] = pool
         return pool
 
-    def _rounded(self, size: Size, *, several: bool) -> Size | None:
-        """Powers of two, so that few pools serve all batches; twice the slots where several batches
-        may meet. None where the model has fewer positions."""
-        needed = Size(size.slots * (2 if several else 1), size.room, size.memory_room)
-        slots, room, memory_room = (
-            max(least, _power(number)) for least, number in zip(LEAST, needed, strict=True)
-        )
-        assert self.backbone.decoder is not None
-        positions = self.backbone.decoder.embeddings.positions
-        if isinstance(positions, LearnedPositions):
-            room = min(room, positions.weight.shape[0])
-        return Size(slots, room, memory_room) if room >= size.room else None
+    def _rounded(self, size: Size, *, meeting: int) -> Size:
+        """Powers of two, so that few pools serve all batches, and slots for several batches that
+        may meet; but no more positions than the model has."""
+        needed = size._replace(slots=size.slots * meeting)
+        slots, *rooms = (max(pair) for pair in zip(LEAST, map(_power, needed), strict=True))
+        stacks = (self.backbone.decoder, self.backbone.encoder)
+        for i, stack in enumerate(stacks):
+            assert stack is not None
+            if isinstance(stack.embeddings.positions, LearnedPositions):
+                rooms[i] = min(rooms[i], stack.embeddings.positions.weight.shape[0])
+        return Size(slots, *rooms)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a model has pools of its own: CUDA graphs cannot be copied."""
@@ -152,13 +150,12 @@ class Asked:
     """A batch that is to be written; see `heed.tasks.slot_pool.Readable`.
 
     Args:
-        backbone: Reads it.
         batch: Sources.
         decoder: Says how much may be written.
     """
 
-    def __init__(self, backbone: Transformer, batch: PairBatch, decoder: Decoder) -> None:
-        self.backbone, self.batch, self.decoder = backbone, batch, decoder
+    def __init__(self, batch: PairBatch, decoder: Decoder) -> None:
+        self.batch, self.decoder = batch, decoder
         width = batch.source.layout.width
         # Known on the host: no source is longer than the width.
         longest = int(decoder.max_lengths(torch.tensor([width]))[0])
@@ -167,10 +164,10 @@ class Asked:
     def __len__(self) -> int:
         return len(self.batch)
 
-    def read(self) -> tuple[Tensor, Padded, Tensor]:
+    def given(self) -> tuple[Tensor, Tensor, Tensor]:
         """See `Readable`."""
-        ids, layout = self.batch.source.ids, self.batch.source.layout
-        return self.backbone.encode(ids, layout), layout, self.decoder.max_lengths(layout.lengths)
+        lengths = self.batch.source.layout.lengths
+        return self.batch.source.ids, lengths, self.decoder.max_lengths(lengths)
 
 
 class Coming:
@@ -196,14 +193,14 @@ class Coming:
 def is_plain(backbone: Transformer, head: VocabularyHead) -> bool:
     """Whether slots can do what a model does: an encoder-decoder whose attention is the plain one,
     with all of its weights here, and nobody who watches or changes its parts."""
-    decoder = backbone.decoder
-    if backbone.shape != "encoder_decoder" or decoder is None or decoder.position_bias is not None:
-        return False
-    modules = [*decoder.modules(), *head.modules()]
+    stacks = [stack for stack in (backbone.encoder, backbone.decoder) if stack is not None]
+    modules = [part for whole in (*stacks, head) for part in whole.modules()]
     attentions = [part for part in modules if isinstance(part, MultiHeadAttention)]
     return (
-        all(isinstance(layer, Block) for layer in decoder.layers)
-        and all(window is None for window in decoder.windows)
+        len(stacks) == 2
+        and all(stack.position_bias is None for stack in stacks)
+        and all(isinstance(layer, Block) for stack in stacks for layer in stack.layers)
+        and all(window is None for stack in stacks for window in stack.windows)
         and all(part.kernel in KERNELS.values() for part in attentions)
         and not any(part._forward_hooks or part._forward_pre_hooks for part in modules)
         and all(type(part).__module__.startswith(OURS) for part in modules)
