@@ -1,9 +1,8 @@
-"""Decoding on a GPU beside transformers and CTranslate2: output tokens a second.
+"""Decoding on a GPU beside transformers: output tokens a second.
 
     python benchmarks/gpu_decoding.py [--sentences 32 128 512] [--batches 4] [--rounds 3]
-                                      [--search greedy beam] [--precision bf16] [--json FILE]
-                                      [--arms stepwise slots streamed transformers ctranslate2]
-                                      [--profile]
+                                      [--search greedy beam] [--precision fp16] [--json FILE]
+                                      [--arms stepwise slots streamed transformers] [--profile]
 
 A base model (6 + 6 layers of width 512, 8 heads, vocabulary 32,000) with random weights writes
 `--tokens` tokens for each source of 15 to 45; no arm may end a sentence earlier or later, so all
@@ -14,7 +13,6 @@ write as much. Sources lie on the device, in batches of so many sentences; readi
 - streamed: the same, the next batch beginning as soon as there is room, as `heed predict` has it.
 - transformers: a Marian model of the same sizes, `generate` with its own cache, all in half
   precision (Heed's encoder computes by autocast).
-- ctranslate2: that model, converted; it takes tokens from the host and chooses its own batches.
 
 Arms take turns, round after round; the table gives medians. Before, `stepwise` and `slots` are
 compared: how many outputs are the same, in fp32 and in half precision.
@@ -162,47 +160,6 @@ def transformers_arm(peer: Any, search: str, tokens: int) -> Arm:
     return arm
 
 
-def ctranslate2_arm(peer: Any, folder: Path, search: str, tokens: int, dtype: str) -> Arm:
-    """CTranslate2 of the same weights; raises where it cannot be used."""
-    import ctranslate2
-    from ctranslate2.converters import transformers as converters
-
-    where = folder / "ctranslate2"
-    if not where.exists():
-        loader = converters._MODEL_LOADERS["MarianConfig"]()
-        spec = loader.get_model_spec(peer)
-        names = [f"t{i}" for i in range(VOCABULARY)]
-        names[IDS.bos], names[IDS.eos] = "<s>", "</s>"
-        spec.register_source_vocabulary(names)
-        spec.register_target_vocabulary(names)
-        spec.config.bos_token, spec.config.eos_token = "<s>", "</s>"
-        spec.config.unk_token, spec.config.decoder_start_token = "t3", "<s>"
-        spec.validate()
-        spec.optimize(quantization="float16")
-        where.mkdir()
-        spec.save(str(where))
-    kind = {"bf16": "bfloat16", "fp16": "float16"}[dtype]
-    engine = ctranslate2.Translator(str(where), device="cuda", compute_type=kind)
-
-    def arm(given: list[PairBatch]) -> None:
-        for batch in given:
-            lengths = batch.source.layout.lengths.tolist()
-            rows = [
-                [f"t{i}" for i in ids[:length]]
-                for ids, length in zip(batch.source.ids.tolist(), lengths, strict=True)
-            ]
-            found = engine.translate_batch(
-                rows,
-                beam_size=1 if search == "greedy" else BEAMS,
-                min_decoding_length=tokens,
-                max_decoding_length=tokens,
-                max_input_length=0,
-            )
-            assert all(len(one.hypotheses[0]) == tokens for one in found)
-
-    return arm
-
-
 def measure(arms: dict[str, Arm], given: list[PairBatch], rounds: int) -> dict[str, list[float]]:
     """Seconds of each arm, in turns, the first of which warms up."""
     found: dict[str, list[float]] = {name: [] for name in arms}
@@ -262,14 +219,13 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", default=["stepwise", "slots", "streamed", "transformers"]
     )
-    parser.add_argument("--folder", type=Path, default=Path("/tmp"), help="for converted models")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device, dtype = arguments.device, DTYPES[arguments.precision]
     heed, peer = Heed(device), None
-    if {"transformers", "ctranslate2"} & set(arguments.arms):
+    if "transformers" in arguments.arms:
         peer = marian(device, dtype)
     said: dict[str, Any] = {
         "device": torch.cuda.get_device_name(),
@@ -288,6 +244,7 @@ def main() -> None:
             with half:
                 said["agreement"][search][arguments.precision] = agreement(heed, decoder, some)
         print(search, said["agreement"][search], flush=True)
+        heed.writer.forget()
         if arguments.profile:
             with torch.inference_mode(), half:
                 for sentences in arguments.sentences:
@@ -297,9 +254,6 @@ def main() -> None:
             arms = {k: v for k, v in heed.arms(decoder).items() if k in arguments.arms}
             if "transformers" in arguments.arms:
                 arms["transformers"] = transformers_arm(peer, search, arguments.tokens)
-            if "ctranslate2" in arguments.arms:
-                where = (peer, arguments.folder, search, arguments.tokens, arguments.precision)
-                arms["ctranslate2"] = ctranslate2_arm(*where)
             with torch.inference_mode(), half:
                 seconds = measure(arms, given, arguments.rounds)
             written = arguments.batches * sentences * arguments.tokens

@@ -7,6 +7,7 @@ Legend: B sentences, S source length, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from heed.data.batch import PairBatch, Tokens
 from heed.decoding.beam import BeamDecoder
 from heed.decoding.decoder import Decoder, Ids
 from heed.decoding.greedy import GreedyDecoder
+from heed.decoding.sampling import SamplingDecoder
 from heed.heads.vocabulary import VocabularyHead
 from heed.tasks import slot_writer
 from heed.tasks.slot_writer import SlotWriter
@@ -151,3 +153,141 @@ def test_batches_are_written_as_each_alone_by_rows_that_leave(model, name):
     assert_same(found, expected)
     assert_same(one_by_one, expected)
     assert len({tuple(one[0].tokens) for batch in found for one in batch}) > 1
+
+
+@pytest.fixture
+def plain():
+    torch.manual_seed(4)
+    sizes = {"vocabulary_size": V, "d_model": 24, "n_heads": 4, "d_feed_forward": 23, "n_layers": 1}
+
+    def make(**values: Any) -> tuple[Transformer, VocabularyHead]:
+        backbone = Transformer(**{"shape": "encoder_decoder", **sizes, **values}).eval()
+        return backbone, VocabularyHead.of(backbone).eval()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"shape": "decoder"},
+        {"positions": "relative"},
+        {"positions": "alibi"},
+        {"attention": "additive"},
+        {"attention": "windowed", "window": 3},
+        {"attention_soft_cap": 5.0},
+    ],
+)
+def test_models_that_slots_cannot_do_are_left_to_others(plain, values):
+    assert SlotWriter(*plain()).takes(GreedyDecoder())
+    assert not SlotWriter(*plain(**values)).takes(GreedyDecoder())
+
+
+def test_what_else_is_left_to_others(plain, monkeypatch):
+    backbone, head = plain()
+    writer = SlotWriter(backbone, head)
+    assert not writer.takes(SamplingDecoder())
+    assert not writer.takes(BeamDecoder(beam_size=V // 2 + 1))
+    assert writer.takes(BeamDecoder(beam_size=V // 2))
+    watched = backbone.decoder.layers[0].register_forward_hook(lambda *given: None)
+    assert not writer.takes(GreedyDecoder())
+    watched.remove()
+    assert writer.takes(GreedyDecoder())
+    monkeypatch.setattr(slot_writer, "DEVICES", ["cuda"])
+    assert not writer.takes(GreedyDecoder())
+
+
+def test_batches_without_room_are_written_otherwise_in_their_order(plain):
+    model = plain(positions="learned", max_length=9)
+    decoder = GreedyDecoder(max_length=20, max_length_ratio=2.0)
+    batches = batches_of([[3, 4], [5, 2], [1], [2, 6, 4], [4]], seed=7)  # twice above 9
+    alone: list[int] = []
+
+    def otherwise(batch: PairBatch) -> Any:
+        alone.append([one is batch for one in batches].index(True))
+        return [[("alone", len(batch))]]
+
+    with torch.inference_mode():
+        found = list(SlotWriter(*model).write(iter(batches), decoder, IDS, otherwise=otherwise))
+    assert alone == [1, 3]
+    for number in (0, 2, 4):
+        assert_same([found[number]], [stepwise(model, batches[number], decoder)])
+
+
+def test_a_pool_takes_the_weights_as_they_are(plain):
+    backbone, head = model = plain(tie_embeddings="none")
+    (batch,), decoder = batches_of([[4, 7]], seed=3), GreedyDecoder(max_length=7)
+    writer = SlotWriter(*model)
+    seen = []
+    for _ in range(3):
+        with torch.inference_mode():
+            (found,) = writer.write([batch], decoder, IDS, otherwise=never)
+        assert_same([found], [stepwise(model, batch, decoder)])
+        seen.append([one[0].tokens for one in found])
+        assert len(writer._pools) == 1
+        with torch.no_grad():
+            for weight in (*backbone.parameters(), *head.parameters()):
+                weight.add_(torch.randn_like(weight))
+    assert len({str(tokens) for tokens in seen}) == 3
+    writer.forget()
+    assert not writer._pools
+
+
+def test_a_pool_in_use_is_nobody_elses(plain):
+    model, decoder = plain(tie_embeddings="none"), GreedyDecoder(max_length_ratio=3.0)
+    writer, batches = SlotWriter(*model), batches_of([[1, 2], [5, 2]], seed=7)
+    with torch.inference_mode():
+        stream = writer.write(iter(batches), decoder, IDS, otherwise=never)
+        first = next(stream)
+        (between,) = writer.write([batches[1]], decoder, IDS, otherwise=never)
+        second = next(stream)
+    expected = [stepwise(model, batch, decoder) for batch in batches]
+    assert_same([first, second, between], [*expected, expected[1]])
+
+
+def test_a_copy_of_a_model_has_pools_of_its_own(plain):
+    model, decoder = plain(), GreedyDecoder(max_length=5)
+    writer, (batch,) = SlotWriter(*model), batches_of([[3, 4]], seed=7)
+    with torch.inference_mode():
+        list(writer.write([batch], decoder, IDS, otherwise=never))
+    twin = copy.deepcopy(writer)
+    assert len(writer._pools) == 1
+    assert not twin._pools
+    assert twin.backbone is not writer.backbone
+
+
+def test_what_cannot_be_captured_is_launched_step_by_step(plain, monkeypatch):
+    def fail(*given: Any, **values: Any) -> None:
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(slot_writer, "SlotPool", fail)
+    writer, (batch,) = SlotWriter(*plain()), batches_of([[3, 4]], seed=7)
+    with pytest.warns(UserWarning, match="cannot be captured as a CUDA graph here.*no such device"):
+        found = list(writer.write([batch], GreedyDecoder(), IDS, otherwise=lambda batch: "alone"))
+    assert found == ["alone"]
+    assert not writer.takes(GreedyDecoder())
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "beam"])
+def test_tasks_write_the_same_in_slots(make, monkeypatch, decoding):
+    case = make("translation", f"decoding={decoding}")
+    task, batch = case.task.eval(), case.batch
+    used: list[int] = []
+    monkeypatch.setattr(SlotWriter, "write", counted(SlotWriter.write, used))
+    with torch.no_grad():
+        in_slots = task.predict_batch(batch, stage="test"), *task.predict_batches([batch, batch])
+        assert len(used) == 2
+        task.on_validation_end()
+        assert not task._slots._pools
+        monkeypatch.setattr(slot_writer, "DEVICES", [])
+        elsewhere = task.predict_batch(batch, stage="test"), *task.predict_batches([batch, batch])
+    assert len(used) == 2
+    assert in_slots == elsewhere
+
+
+def counted(function: Any, calls: list[int]) -> Any:
+    def call(*given: Any, **values: Any) -> Any:
+        calls.append(1)
+        return function(*given, **values)
+
+    return call

@@ -39,6 +39,8 @@ OURS = ("heed.backbone.", "heed.heads.", "torch.nn.modules.")
 """Where the modules of a model that slots can copy are from."""
 
 Hypotheses = list[list[Hypothesis]]
+Kind = tuple[Rules, Ids, torch.dtype]
+"""What a pool is for."""
 
 
 class SlotWriter:
@@ -51,7 +53,7 @@ class SlotWriter:
 
     def __init__(self, backbone: Transformer, head: VocabularyHead) -> None:
         self.backbone, self.head = backbone, head
-        self._pools: OrderedDict[Any, SlotPool] = OrderedDict()
+        self._pools: OrderedDict[tuple[Kind, Size], SlotPool] = OrderedDict()
         self._failed = False
 
     def takes(self, decoder: Decoder) -> bool:
@@ -89,35 +91,39 @@ class SlotWriter:
         several = not isinstance(batches, (list, tuple)) or len(batches) > 1
         coming = Coming(Asked(batch, decoder) for batch in batches)
         while coming.next is not None:
-            pool = self._pool(coming.next, rules, ids, several=several)
+            kind = (rules, ids, dtype_of(self.head))
+            pool = self._pool(coming.next, kind, several=several)
             if pool is None:
                 yield otherwise(coming.take().batch)
                 continue
             pool.renew()
-            yield from write(pool, coming.take_while(pool.size))
+            try:
+                yield from write(pool, coming.take_while(pool.size))
+            finally:
+                self._keep(kind, pool)
 
     def forget(self) -> None:
         """Give the memory of all pools back."""
         self._pools.clear()
 
-    def _pool(self, asked: Asked, rules: Rules, ids: Ids, *, several: bool) -> SlotPool | None:
-        """The smallest pool that holds a batch, made if there is none; None if it has no room."""
-        kind = (rules, ids, dtype_of(self.head))
-        holding = [key for key in self._pools if key[0] == kind and key[1].holds(asked.size)]
+    def _pool(self, asked: Asked, kind: Kind, *, several: bool) -> SlotPool | None:
+        """The smallest pool that holds a batch, made if there is none; None if it has no room. It
+        is nobody else's until it is kept again."""
+        wanted = asked.size._replace(slots=asked.size.slots * (2 if several else 1))
+        holding = [key for key in self._pools if key[0] == kind and key[1].holds(wanted)]
         if holding:
-            key = min(holding, key=lambda key: key[1].slots * (key[1].room + key[1].memory_room))
-            self._pools.move_to_end(key)
-            return self._pools[key]
+            return self._pools.pop(
+                min(holding, key=lambda key: key[1].slots * (key[1].room + key[1].memory_room))
+            )
+        rules, ids, dtype = kind
         size = self._rounded(asked.size, meeting=2 if several else 1)
-        while len(self._pools) >= MOST_POOLS:
-            self._pools.popitem(last=False)
         too_large = bytes_of(size, self.backbone, rules) > MEMORY_SHARE * free_bytes(self.head)
         if self._failed or too_large or not size.holds(asked.size):
             return None
-        given: dict[str, Any] = {"rules": rules, "ids": ids, "size": size, "dtype": kind[2]}
+        given: dict[str, Any] = {"rules": rules, "ids": ids, "size": size, "dtype": dtype}
         reads = size.slots // 2 if several else size.slots
         try:
-            pool = SlotPool(self.backbone, self.head, reads=reads, **given)
+            return SlotPool(self.backbone, self.head, reads=reads, **given)
         except Exception as failure:  # of the driver, of a library, of a compiler
             self._failed = True
             warnings.warn(
@@ -126,8 +132,11 @@ class SlotWriter:
                 stacklevel=2,
             )
             return None
-        self._pools[kind, size] = pool
-        return pool
+
+    def _keep(self, kind: Kind, pool: SlotPool) -> None:
+        self._pools[kind, pool.size] = pool
+        while len(self._pools) > MOST_POOLS:
+            self._pools.popitem(last=False)
 
     def _rounded(self, size: Size, *, meeting: int) -> Size:
         """Powers of two, so that few pools serve all batches, and slots for several batches that
