@@ -237,6 +237,7 @@ def test_a_pool_in_use_is_nobody_elses(plain):
     model, decoder = plain(tie_embeddings="none"), GreedyDecoder(max_length_ratio=3.0)
     writer, batches = SlotWriter(*model), batches_of([[1, 2], [5, 2]], seed=7)
     with torch.inference_mode():
+        list(writer.write(iter(batches), decoder, IDS, otherwise=never))  # a pool is made and kept
         stream = writer.write(iter(batches), decoder, IDS, otherwise=never)
         first = next(stream)
         (between,) = writer.write([batches[1]], decoder, IDS, otherwise=never)
