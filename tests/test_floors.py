@@ -72,7 +72,10 @@ HEAVY = (
     *("optuna", "matplotlib", "pandas", "peft"),
 )
 # What one task may import of `tasks`.
-SHARED_BY_TASKS = {"base", "generation", "language_modelling", "writers"}
+SHARED_BY_TASKS = {
+    *("base", "generation", "language_modelling", "writers"),
+    *("slot_model", "slot_pool", "slot_writer"),
+}
 
 
 class Import(NamedTuple):
