@@ -8,6 +8,7 @@ Legend: B sentences, S source length, V vocabulary.
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -212,6 +213,25 @@ def test_batches_without_room_are_written_otherwise_in_their_order(plain):
     assert alone == [1, 3]
     for number in (0, 2, 4):
         assert_same([found[number]], [stepwise(model, batches[number], decoder)])
+
+
+def test_pools_that_are_kept_make_room_before_anything_is_left_to_others(plain, monkeypatch):
+    writer, (batch,) = SlotWriter(*plain()), batches_of([[3, 4]], seed=7)
+    free = [math.inf]
+    monkeypatch.setattr(slot_writer, "free_bytes", lambda head: free[0])
+
+    def written(limit: int) -> Any:
+        decoder = GreedyDecoder(max_length=limit)
+        (found,) = writer.write([batch], decoder, IDS, otherwise=lambda batch: "alone")
+        return found
+
+    with torch.inference_mode():
+        assert written(5) != "alone"
+        free[0] = 1000.0
+        assert written(5) != "alone"  # in the pool that there is
+        assert len(writer._pools) == 1
+        assert written(99) == "alone"
+        assert not writer._pools
 
 
 def test_a_pool_takes_the_weights_as_they_are(plain):

@@ -34,7 +34,6 @@ MOST_POOLS = 4
 MEMORY_SHARE = 0.5
 """Of the device's free memory that a pool may take."""
 LEAST = Size(slots=8, room=32, memory_room=32)
-
 OURS = ("heed.backbone.", "heed.heads.", "torch.nn.modules.")
 """Where the modules of a model that slots can copy are from."""
 
@@ -117,7 +116,10 @@ class SlotWriter:
             )
         rules, ids, dtype = kind
         size = self._rounded(asked.size, meeting=2 if several else 1)
-        too_large = bytes_of(size, self.backbone, rules) > MEMORY_SHARE * free_bytes(self.head)
+        needed = bytes_of(size, self.backbone, rules)
+        while self._pools and needed > MEMORY_SHARE * free_bytes(self.head):
+            self._pools.popitem(last=False)
+        too_large = needed > MEMORY_SHARE * free_bytes(self.head)
         if self._failed or too_large or not size.holds(asked.size):
             return None
         given: dict[str, Any] = {"rules": rules, "ids": ids, "size": size, "dtype": dtype}
