@@ -110,6 +110,8 @@ class Turnstile:
 def keep_graphs_of_thread() -> None:
     """Give this thread a place for the CUDA graphs of compiled steps, which torch gives to the main
     thread only."""
+    if not torch.cuda.is_available():
+        return
     from torch._inductor import cudagraph_trees as trees
 
     for name, value in (
