@@ -115,12 +115,12 @@ def test_a_prefix_that_sees_itself_is_not_packed(heed) -> None:
 @pytest.mark.parametrize(
     ("compile", "device", "packed", "steps", "compiled"),
     [
-        ("auto", "cuda", True, 2000, True),
-        ("auto", "cuda", True, 1999, False),
-        ("auto", "cuda", False, 2000, False),
-        ("auto", "cpu", True, 2000, False),
+        ("auto", "cuda", True, 1000, True),
+        ("auto", "cuda", True, 999, False),
+        ("auto", "cuda", False, 1000, False),
+        ("auto", "cpu", True, 1000, False),
         (True, "cpu", False, 1, True),
-        (False, "cuda", True, 2000, False),
+        (False, "cuda", True, 1000, False),
     ],
 )
 def test_auto_compiles_what_pays(compile, device, packed, steps, compiled) -> None:

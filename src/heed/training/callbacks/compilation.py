@@ -7,9 +7,10 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-WORTH = 2000
+WORTH = 1000
 """Optimizer steps from which compiling pays. Its cost and what it saves a step both grow with the
-number of layers, so that this depends little on the model (docs/notes/speed.md)."""
+number of layers, so that this depends little on the model: 35 to 45 ms a step for some 30 to 40 s
+at the base size (docs/results.md, "Packed training on a GPU")."""
 
 
 class Compilation(Callback):
