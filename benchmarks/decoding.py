@@ -120,6 +120,10 @@ def engine_arms(setting: Setting, search: str, folder: Path) -> dict[str, Arm]:
     from heed.exporting.ctranslate_check import never_tokens
     from heed.exporting.tokenizer_files import write_tokenizers
 
+    # Heed has a limit for each sentence; here all have the highest of these.
+    limits = decoder_of(search).max_lengths(
+        torch.cat([batch.source.layout.lengths for batch in setting.batches])
+    )
     sources, never = setting.sources(), [[token] for token in never_tokens(setting.subject)]
     arms: dict[str, Arm] = {}
     for kind in ("float32", "int8"):
@@ -139,7 +143,7 @@ def engine_arms(setting: Setting, search: str, folder: Path) -> dict[str, Arm]:
                     sources,
                     beam_size=1 if search == "greedy" else BEAMS,
                     max_batch_size=64,
-                    max_decoding_length=LIMITS["max_length"],
+                    max_decoding_length=int(limits.max()),
                     suppress_sequences=never,
                     max_input_length=0,
                 )

@@ -74,7 +74,7 @@ def decoding(asked: Settings) -> list[Result]:
         *("trainer.limit_test_batches=0", f"paths.cache_dir={asked.work / 'cache'}"),
     ]
     subprocess.run(heed, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    sentences = 20 if asked.quick else 400
+    sentences = 20 if asked.quick else 200
     words = [str(place), f"--sentences={sentences}", f"--rounds={asked.rounds}"]
     run("decoding.py", [*words, "--json", str(file)])
     found: dict[str, Any] = json.loads(file.read_text())
