@@ -17,7 +17,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "heed"
 
-EVERYWHERE = {"cores", "errors", "files", "memory", "ragged"}
+EVERYWHERE = {"arrival", "cores", "errors", "files", "memory", "ragged"}
 GROUND = {"text", "backbone", "heads", "metrics"}
 FIRST = {"data", "decoding", "pretrained", "finetuning"}
 BELOW_COMMANDS = (
@@ -31,6 +31,7 @@ BELOW_COMMANDS = (
 # Room -> the other rooms that it may import, besides those of `EVERYWHERE`.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
+    "arrival": set(),
     "cores": set(),
     "errors": set(),
     "files": set(),

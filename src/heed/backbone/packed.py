@@ -48,6 +48,8 @@ class Packed:
         if positions is None:
             positions = torch.arange(width, device=lengths.device) - offsets[self.segments()]
         self._positions = positions
+        self.kept: Any = None
+        """What a kernel has made of it, for the next layer."""
 
     @classmethod
     def of(cls, lengths: Tensor, width: int | None = None) -> Packed:

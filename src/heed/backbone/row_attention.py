@@ -30,7 +30,7 @@ def projected_row_attention(
     parts: list[Tensor], *, n_heads: int, head_width: int, segments: Segments, causal: bool = False
 ) -> Tensor:
     """See `heed.backbone.segment_attention.projected_segment_attention`; what is left: zeros."""
-    of_queries, of_keys = (_rows_of(segments, one) for one in (segments.queries, segments.keys))
+    of_queries, of_keys = (_rows_of(one) for one in (segments.queries, segments.keys))
     heads = [x.flatten(0, 1).unflatten(-1, (-1, head_width)) for x in parts]  # (N, heads, K) each
     if len(heads) == 1:
         groups = (heads[0].shape[1] - n_heads) // 2
@@ -142,11 +142,9 @@ class _LayBack(torch.autograd.Function):
         return found.masked_fill_(~rows.real[:, None, :, None], 0.0), None
 
 
-def _rows_of(segments: Segments, layout: Packed) -> PaddedRows:
-    """Made once for all layers; where queries are keys, once for both."""
-    key = ("rows", id(layout))
-    if key not in segments.kept:
-        segments.kept[key] = PaddedRows(layout)
-    found = segments.kept[key]
-    assert isinstance(found, PaddedRows)
-    return found
+def _rows_of(layout: Packed) -> PaddedRows:
+    """Made once for a batch: all layers of both stacks look at the same."""
+    if layout.kept is None:
+        layout.kept = PaddedRows(layout)
+    assert isinstance(layout.kept, PaddedRows)
+    return layout.kept

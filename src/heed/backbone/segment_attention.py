@@ -188,14 +188,14 @@ def _forward(parts: list[Tensor], *given: Any) -> tuple[Tensor, Tensor]:
 
     lie = Lie(*given)
     output, log_sums = _empty_results(parts, lie.n_heads)
-    tensors = [_dense(x) for x in _split(parts, lie.n_heads)]
+    tensors = [dense(x) for x in _split(parts, lie.n_heads)]
     segments = lie.query_offsets.shape[0] - 1
     shared = max(1, lie.longest_queries // LONGEST_ALONE)  # programs a row
     forward_kernel[(segments * lie.n_heads, shared)](
         *tensors,
         *(output, log_sums, lie.query_offsets, lie.key_offsets, lie.rows, output.shape[0]),
         *(stride for x in tensors for stride in x.stride()[:2]),
-        _scale(output.shape[2]),
+        scale_of_scores(output.shape[2]),
         **lie.constants(output, groups=tensors[1].shape[1]),
     )
     return output, log_sums
@@ -208,7 +208,7 @@ def _backward(
     from heed.backbone.segment_kernels import backward_kernel
 
     lie = Lie(*given)
-    tensors = [_dense(x) for x in (*_split(parts, lie.n_heads), gradient)]
+    tensors = [dense(x) for x in (*_split(parts, lie.n_heads), gradient)]
     results = [x.new_empty(x.shape) for x in parts]
     gradients = _split(results, lie.n_heads)
     width, groups = output.shape[2], tensors[1].shape[1]
@@ -220,19 +220,19 @@ def _backward(
         *(lie.query_offsets, lie.key_offsets, lie.rows, output.shape[0]),
         *(stride for x in tensors for stride in x.stride()[:2]),
         *(x.stride(0) for x in gradients),
-        _scale(width),
+        scale_of_scores(width),
         width**-0.5,
         **lie.constants(output, groups=groups),
     )
     return results
 
 
-def _dense(x: Tensor) -> Tensor:
+def dense(x: Tensor) -> Tensor:
     """With the numbers of a head side by side."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _scale(width: int) -> float:
+def scale_of_scores(width: int) -> float:
     """Of scores, so that exp2 of them are weights."""
     return width**-0.5 / math.log(2.0)
 

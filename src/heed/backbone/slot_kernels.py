@@ -9,12 +9,12 @@ positions of a memory, W head width (WIDTH).
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from heed.backbone.segment_attention import dense, scale_of_scores
 
 OWN_TILE = 32
 """Positions of a row that are read at once."""
@@ -154,7 +154,7 @@ def fused_own_attention(
 ) -> Tensor:
     """See `heed.backbone.slot_cache.own_attention`; the output lies as (N, H, W)."""
     count, heads, _, width = query.shape
-    query, key, value = (_last_contiguous(x) for x in (query, key, value))
+    query, key, value = (dense(x) for x in (query, key, value))
     output = query.new_empty(count, heads, 1, width)
     _own_kernel[(count * heads,)](
         query,
@@ -169,7 +169,7 @@ def fused_own_attention(
         *(key.stride(0), key.stride(1)),
         *(value.stride(0), value.stride(1)),
         room=rows.shape[2],
-        scale=_scale(width),
+        scale=scale_of_scores(width),
         K=rows.shape[1],
         HEADS=heads,
         GROUPS=key.shape[1],
@@ -183,7 +183,7 @@ def fused_own_attention(
 def fused_memory_attention(query: Tensor, key: Tensor, value: Tensor, *, lengths: Tensor) -> Tensor:
     """See `heed.backbone.slot_cache.memory_attention`; the output lies as (B, K, H, W)."""
     slots, heads, beams, width = query.shape
-    query = _last_contiguous(query)
+    query = dense(query)
     output = query.new_empty(slots, beams, heads, width).transpose(1, 2)
     room = key.shape[2]
     _memory_kernel[(slots * heads,)](
@@ -194,7 +194,7 @@ def fused_memory_attention(query: Tensor, key: Tensor, value: Tensor, *, lengths
         lengths,
         *(query.stride(0), query.stride(1), query.stride(2)),
         room=room,
-        scale=_scale(width),
+        scale=scale_of_scores(width),
         K=beams,
         HEADS=heads,
         GROUPS=key.shape[1],
@@ -205,12 +205,3 @@ def fused_memory_attention(query: Tensor, key: Tensor, value: Tensor, *, lengths
         num_warps=4,
     )
     return output
-
-
-def _last_contiguous(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _scale(width: int) -> float:
-    """Of scores whose weights are powers of two."""
-    return math.log2(math.e) / math.sqrt(width)

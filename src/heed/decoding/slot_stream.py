@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from heed.decoding.captured import Arrival
+from heed.arrival import Arrival
 from heed.decoding.slots import Found
 from heed.decoding.step import Hypothesis
 

@@ -30,29 +30,6 @@ class JudgedStep(NamedTuple):
     losses: list[Tensor]
 
 
-class ComingNumbers:
-    """Numbers on their way from a device to the host.
-
-    Args:
-        numbers: (n,) on the device.
-    """
-
-    def __init__(self, numbers: Tensor) -> None:
-        self._event: Any = None
-        self._numbers = numbers.detach()
-        if numbers.device.type == "cuda":
-            self._numbers = torch.empty_like(numbers, device="cpu", pin_memory=True)
-            self._numbers.copy_(numbers.detach(), non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
-
-    def tolist(self) -> list[float]:
-        """The numbers, waited for."""
-        if self._event is not None:
-            self._event.synchronize()
-        return self._numbers.tolist()
-
-
 def leaves_out_steps(trainer: pl.Trainer, device: torch.device) -> bool:
     """Whether the optimizer itself can leave out a step that is not finite, as fused AdamW does for
     a loss scaler, so that the host may be told later."""

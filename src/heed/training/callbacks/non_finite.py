@@ -17,13 +17,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+from heed.arrival import Arrival
 from heed.errors import RunFailed, UserError, nearest
 from heed.training.callbacks.exact_state import ExactState, random_state
 from heed.training.callbacks.saving import FOLDER as CHECKPOINTS
 from heed.training.faults import FOLDER, Fault, SeenBatch, free_name, save_fault
 from heed.training.finder import NonFiniteFinder, non_finite_parameters
 from heed.training.judged_step import (
-    ComingNumbers,
     JudgedStep,
     leave_out_if,
     leaves_out_steps,
@@ -110,7 +110,7 @@ class NonFinite(Callback):
         self._losses: deque[float] = deque(maxlen=SPIKE_WINDOW)
         self._batches: list[SeenBatch] = []
         self._judged = True
-        self._coming: tuple[JudgedStep, ComingNumbers] | None = None
+        self._coming: tuple[JudgedStep, Arrival] | None = None
         self._finder: NonFiniteFinder | None = None
 
     # The course of a training --------------------------------------------------------------------
@@ -235,14 +235,14 @@ class NonFinite(Callback):
             return self._verdict(trainer, step, *numbers.tolist())
         self._settle(trainer)
         leave_out_if(trainer.optimizers[0], ~numbers.isfinite().all())
-        self._coming = (step, ComingNumbers(numbers))
+        self._coming = (step, Arrival([numbers]))
         return True
 
     def _settle(self, trainer: pl.Trainer) -> None:
         """Judge the step whose numbers have not been looked at."""
         if self._coming is not None:
-            (step, numbers), self._coming = self._coming, None
-            self._verdict(trainer, step, *numbers.tolist())
+            (step, arrival), self._coming = self._coming, None
+            self._verdict(trainer, step, *arrival.lists()[0])
 
     def _verdict(
         self, trainer: pl.Trainer, step: JudgedStep, mean_loss: float, gradient_norm: float
